@@ -1,0 +1,1 @@
+"""Frames and arrays in, matplotlib figures out."""

@@ -1,0 +1,228 @@
+"""Files as read-only memory, and only files that an honest model would name."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from filterdb.errors import ExternalDataError, ModelError, NotAModelError, UnsafeModelError
+
+_CHUNK = 1 << 24
+# A pipe or a device must neither hang the open nor be read.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_REFUSED = b"refused"
+
+
+class MappedFile:
+    """A regular file, mapped; its pages are given back once they have been read.
+
+    Parameters
+    ----------
+    handle
+        An open file descriptor, closed here.
+    size
+        How many bytes the file has.
+    """
+
+    def __init__(self, handle: int, size: int) -> None:
+        try:
+            self._map = mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else None
+        finally:
+            os.close(handle)
+        self.view = memoryview(self._map if self._map is not None else b"")
+        self.size = size
+
+    def release(self, start: int = 0, length: int | None = None) -> None:
+        """Let the system drop pages that are not needed any more, so that resident memory stays flat."""
+        if self._map is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        last = self.size if length is None else min(self.size, start + length)
+        if last > first:
+            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def sha256(self) -> bytes:
+        """Return the digest of the whole file."""
+        digest = hashlib.sha256()
+        for start in range(0, self.size, _CHUNK):
+            digest.update(self.view[start : start + _CHUNK])
+            self.release(start, _CHUNK)
+        return digest.digest()
+
+
+def open_file(path: Path, *, limit: int) -> MappedFile:
+    """Map a model file, after making sure that it is one to read."""
+    try:
+        handle = os.open(path, _FLAGS)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    info = os.fstat(handle)
+    problem = _not_regular(info)
+    if problem is None and info.st_size == 0:
+        problem = "the file is empty"
+    if problem is None and info.st_size > limit:
+        problem = f"the file has {info.st_size} bytes, more than the limit of {limit}"
+    if problem is not None:
+        os.close(handle)
+        raise NotAModelError(problem, where=path, expected="an ONNX model")
+    return MappedFile(handle, info.st_size)
+
+
+def _cannot_open(path: Path, error: OSError) -> ModelError:
+    if isinstance(error, FileNotFoundError):
+        return NotAModelError("there is no such file", where=path, expected="an ONNX model")
+    if isinstance(error, PermissionError):
+        return ModelError(
+            "the file may not be read", where=path, expected="read permission", hint=f"chmod +r {path}"
+        )
+    return ModelError(f"the file cannot be opened: {error.strerror}", where=path)
+
+
+def _not_regular(info: os.stat_result) -> str | None:
+    if stat.S_ISDIR(info.st_mode):
+        return "this is a folder"
+    if not stat.S_ISREG(info.st_mode):
+        return "this is a device or a pipe, not a regular file"
+    return None
+
+
+class ExternalFiles:
+    """The files beside a model that its weights may be kept in.
+
+    Parameters
+    ----------
+    folder
+        The only folder they may be in, however deep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, MappedFile | ModelError] = {}
+
+    def file(self, location: str) -> MappedFile:
+        """Return the file, or raise what is wrong with it, every time."""
+        if location not in self._files:
+            try:
+                self._files[location] = self._open(location)
+            except ModelError as error:
+                self._files[location] = error
+        found = self._files[location]
+        if isinstance(found, ModelError):
+            raise found.with_traceback(None)
+        return found
+
+    def read(self, location: str, offset: int, length: int) -> memoryview:
+        """Return a part of a file.
+
+        Raises
+        ------
+        ExternalDataError
+            If the file is missing, or ends before the part does.
+        UnsafeModelError
+            If the location is none that an honest model has.
+        """
+        file = self.file(location)
+        if offset < 0 or length < 0 or offset + length > file.size:
+            raise ExternalDataError(
+                f"external data {location!r} has {file.size} bytes, but a tensor is said to have"
+                f" {length} bytes at offset {offset}",
+                expected="the file that the model was saved with",
+            )
+        return file.view[offset : offset + length]
+
+    def release(self) -> None:
+        """Let the system drop what was read of the files."""
+        for file in self._files.values():
+            if isinstance(file, MappedFile):
+                file.release()
+
+    def _open(self, location: str) -> MappedFile:
+        parts = _safe_parts(location)
+        folder = None
+        try:
+            folder = os.open(self.folder, _FLAGS | os.O_DIRECTORY)
+            for part in parts[:-1]:
+                inner = os.open(part, _FLAGS | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            handle = os.open(parts[-1], _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+        except OSError as error:
+            raise _external_error(location, parts, folder, error) from error
+        finally:
+            if folder is not None:
+                os.close(folder)
+        info = os.fstat(handle)
+        problem = _not_regular(info)
+        if problem is None and info.st_nlink > 1:
+            problem = f"the file has {info.st_nlink} names (hard links)"
+        if problem is not None:
+            os.close(handle)
+            raise _unsafe(location, problem)
+        return MappedFile(handle, info.st_size)
+
+
+def identity(model: MappedFile, external: ExternalFiles, locations: Iterable[str]) -> tuple[str, int]:
+    """Return the hash and the bytes of a model with everything that it refers to.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    external
+        The files beside it.
+    locations
+        What the model refers to; one that cannot be opened counts as a fixed mark.
+    """
+    own, size = model.sha256(), model.size
+    names = sorted(set(locations))
+    if not names:
+        return own.hex(), size
+    digest = hashlib.sha256(own)
+    for name in names:
+        mark = _REFUSED
+        try:
+            file = external.file(name)
+        except ModelError:
+            pass
+        else:
+            mark, size = file.sha256(), size + file.size
+        encoded = name.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded + len(mark).to_bytes(8, "little") + mark)
+    return digest.hexdigest(), size
+
+
+def _safe_parts(location: str) -> tuple[str, ...]:
+    parts = PurePosixPath(location).parts
+    if not parts or "\0" in location:
+        raise _unsafe(location, "the location is no file name")
+    if location.startswith(("/", "\\")) or parts[0][1:2] == ":":
+        raise _unsafe(location, "the location is an absolute path")
+    if ".." in parts or "\\" in location:
+        raise _unsafe(location, "the location leads out of the model's folder")
+    return parts
+
+
+def _unsafe(location: str, problem: str) -> UnsafeModelError:
+    return UnsafeModelError(
+        f"external data {location!r} is refused: {problem}",
+        expected="a regular file of its own in the model's folder",
+    )
+
+
+def _external_error(location: str, parts: tuple[str, ...], folder: int | None, error: OSError) -> ModelError:
+    # O_NOFOLLOW says ELOOP, and with O_DIRECTORY ENOTDIR: look whether a link is what it stumbled over.
+    for part in parts:
+        try:
+            if stat.S_ISLNK(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode):
+                return _unsafe(location, "the location is a symbolic link")
+        except (OSError, ValueError):
+            continue
+    if isinstance(error, FileNotFoundError):
+        return ExternalDataError(
+            f"external data {location!r} is missing", expected="the file beside the model"
+        )
+    return ExternalDataError(f"external data {location!r} cannot be opened: {error.strerror}")

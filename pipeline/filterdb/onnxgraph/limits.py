@@ -1,0 +1,39 @@
+"""What a model may ask for before it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXTRACTOR_VERSION = 1
+"""Changes whenever the same bytes would give other records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that hostile files meet and honest ones do not.
+
+    Parameters
+    ----------
+    file_bytes
+        Largest model file, weights inside included.
+    message_bytes
+        Largest protobuf message to parse, weights left out.
+    nodes
+        Most nodes, with function bodies counted once per call.
+    nesting
+        Deepest nesting of bodies and function calls.
+    constant_bytes
+        Largest constant that folding may make, and the largest weight.
+    fold_bytes
+        Most bytes that the folding of one weight may produce in all its steps.
+    check_bytes
+        Largest message that the ONNX checker is asked about.
+    """
+
+    file_bytes: int = 1 << 37
+    message_bytes: int = 1 << 30
+    nodes: int = 2_000_000
+    nesting: int = 64
+    constant_bytes: int = 1 << 31
+    fold_bytes: int = 1 << 34
+    check_bytes: int = 1 << 23

@@ -1,0 +1,97 @@
+"""Standard operators that are rare on the way to a weight, by ONNX's reference evaluator.
+
+A result's size is inferred before anything is computed, because an operator of a few bytes can ask for
+terabytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, helper, numpy_helper, shape_inference
+
+from filterdb.errors import WeightError
+from filterdb.onnxgraph.call import Call
+from filterdb.onnxgraph.graph import STANDARD
+from filterdb.onnxgraph.tensors import Array
+
+_MOST_BYTES = 1 << 28
+_SHAPE_BYTES = 1 << 13
+_PLAIN = {
+    AttributeProto.INT,
+    AttributeProto.INTS,
+    AttributeProto.FLOAT,
+    AttributeProto.FLOATS,
+    AttributeProto.STRING,
+    AttributeProto.STRINGS,
+}
+
+
+def by_reference(call: Call) -> Sequence[Array]:
+    """Compute a node with ONNX's reference evaluator.
+
+    Raises
+    ------
+    WeightError
+        If the operator is not one that it can compute, or the result is too large or of unknown size.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    model = _model(call)
+    _check_size(call, model)
+    feeds = {info.name: array for info, array in zip(model.graph.input, _given(call), strict=True)}
+    try:
+        made = ReferenceEvaluator(model).run(None, feeds)
+    except Exception as error:  # whatever a reference implementation raises, the layer cannot be had
+        raise WeightError(f"{call.name} cannot be computed: {type(error).__name__}: {error}") from error
+    return [np.asarray(array) for array in made]
+
+
+def _given(call: Call) -> list[Array]:
+    return [array for array in call.inputs if array is not None]
+
+
+def _model(call: Call) -> onnx.ModelProto:
+    node = onnx.NodeProto(op_type=call.node.op)
+    for name, bound in call.node.attributes().items():
+        if bound.proto.type not in _PLAIN:
+            raise WeightError(f"{call.name} with the attribute {name!r} is not computed")
+        node.attribute.add().CopyFrom(bound.proto)
+        node.attribute[-1].name = name
+    node.input.extend("" if array is None else f"i{i}" for i, array in enumerate(call.inputs))
+    node.output.extend(f"o{i}" for i in range(len(call.node.outputs)))
+    version = max(call.node.frame.opsets.get(STANDARD, 1), 1)
+    if not onnx.defs.has(call.node.op, version, ""):
+        raise WeightError(f"{call.name} is no operator of the standard")
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in zip((n for n in node.input if n), _given(call), strict=True)
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    graph = helper.make_graph([node], "one", infos, outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+
+
+def _check_size(call: Call, model: onnx.ModelProto) -> None:
+    # Shapes can depend on small inputs, such as those of Resize or OneHot: let inference see them.
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    for info, array in zip(model.graph.input, _given(call), strict=True):
+        if array.nbytes <= _SHAPE_BYTES:
+            probe.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), info.name))
+    try:
+        inferred = shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise WeightError(f"{call.name} does not fit its inputs: {error}") from error
+    total = sum(array.nbytes for array in _given(call))
+    for output in inferred.graph.output:
+        dims = output.type.tensor_type.shape.dim
+        known = output.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
+        if not known:
+            raise WeightError(f"{call.name} is not computed: the size of its result is not known beforehand")
+        total += 8 * math.prod(dim.dim_value for dim in dims)
+    if total > min(_MOST_BYTES, call.limit):
+        raise WeightError(f"{call.name} is not computed: it would take {total} bytes")

@@ -1,0 +1,225 @@
+"""Stored tensors as arrays, whatever their type and wherever their bytes lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
+
+from filterdb.errors import WeightError
+from filterdb.onnxgraph.files import ExternalFiles, MappedFile
+from filterdb.onnxgraph.wire import Blobs
+
+Array = NDArray[Any]
+
+_BITS: Mapping[int, int] = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.FLOAT4E2M1: 4,
+    TensorProto.INT2: 2,
+    TensorProto.UINT2: 2,
+}
+_TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorReader:
+    """Turns the tensors of one model into arrays; checks sizes before it allocates anything.
+
+    Parameters
+    ----------
+    file
+        The model file.
+    blobs
+        Where the tensors are that the parsed message holds only tokens of.
+    external
+        The files beside the model.
+    limit
+        Most bytes of one array.
+    """
+
+    file: MappedFile
+    blobs: Blobs
+    external: ExternalFiles
+    limit: int
+
+    def array(self, tensor: TensorProto) -> Array:
+        """Return the values in their stored type; not writable where they need no conversion."""
+        shape, dtype = shape_of(tensor), dtype_of(tensor)
+        count = math.prod(shape)
+        if count * dtype.itemsize > self.limit:
+            raise WeightError(
+                f"a tensor of shape {list(shape)} is larger than the limit of {self.limit} bytes"
+            )
+        raw = self._bytes(tensor, count, dtype)
+        if raw is None:
+            return _from_typed_fields(tensor)
+        bits = _BITS.get(tensor.data_type)
+        if bits is None:
+            return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+        return _unpacked(raw, bits, count, dtype).reshape(shape)
+
+    def check(self, tensor: TensorProto | SparseTensorProto) -> tuple[int, ...]:
+        """Return the shape of a tensor after making sure that its values are there."""
+        shape = shape_of(tensor)
+        if isinstance(tensor, TensorProto):
+            self._bytes(tensor, math.prod(shape), dtype_of(tensor))
+        return shape
+
+    def release(self) -> None:
+        """Let the system drop what was read of all files."""
+        self.file.release()
+        self.external.release()
+
+    def sparse(self, sparse: SparseTensorProto) -> Array:
+        """Return a sparse tensor as a dense array."""
+        shape = tuple(int(size) for size in sparse.dims)
+        values, indices = self.array(sparse.values), self.array(sparse.indices).astype(np.int64)
+        count = math.prod(shape)
+        if any(size < 0 for size in shape) or count * values.itemsize > self.limit:
+            raise WeightError(f"a sparse tensor of shape {list(shape)} is too large")
+        if indices.ndim == 2:
+            if indices.shape[1] != len(shape):
+                raise WeightError("the indices of a sparse tensor do not fit its shape")
+            inside = bool((indices >= 0).all() and (indices < np.array(shape)).all())
+            flat = indices @ np.array([math.prod(shape[i + 1 :]) for i in range(len(shape))], np.int64)
+        else:
+            inside = bool(((indices >= 0) & (indices < count)).all())
+            flat = indices
+        if not inside or flat.shape != values.shape:
+            raise WeightError("the indices of a sparse tensor do not fit its shape")
+        dense = np.zeros(count, values.dtype)
+        dense[flat] = values
+        return dense.reshape(shape)
+
+    def _bytes(self, tensor: TensorProto, count: int, dtype: np.dtype[Any]) -> memoryview | None:
+        """Return a tensor's bytes, or None where its values are in typed fields."""
+        bits = _BITS.get(tensor.data_type)
+        need = count * dtype.itemsize if bits is None else -(-count * bits // 8)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            return self._external(tensor, need)
+        if tensor.HasField("raw_data"):
+            return self._inline(tensor, need)
+        _check_typed_fields(tensor, count)
+        return None
+
+    def _inline(self, tensor: TensorProto, need: int) -> memoryview:
+        raw = tensor.raw_data
+        span = self.blobs.find(raw)
+        view = memoryview(raw) if span is None else self.file.view[span.start : span.start + span.length]
+        if len(view) != need:
+            raise WeightError(
+                f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need} bytes, but has {len(view)}"
+            )
+        return view
+
+    def _external(self, tensor: TensorProto, need: int) -> memoryview:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            offset, length = int(entries.get("offset") or 0), int(entries.get("length") or need)
+        except ValueError:
+            raise WeightError(
+                f"tensor {tensor.name!r}: offset or length of external data is no number"
+            ) from None
+        if length != need:
+            raise WeightError(
+                f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need} bytes, but its external"
+                f" data has {length}"
+            )
+        return self.external.read(entries.get("location", ""), offset, length)
+
+
+def shape_of(tensor: TensorProto | SparseTensorProto) -> tuple[int, ...]:
+    """Return the declared shape."""
+    shape = tuple(int(size) for size in tensor.dims)
+    if any(size < 0 for size in shape):
+        raise WeightError(f"a tensor has the shape {list(shape)}")
+    return shape
+
+
+def dtype_of(tensor: TensorProto) -> np.dtype[Any]:
+    """Return the numpy type of a tensor's values."""
+    if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+        raise WeightError(f"tensor {tensor.name!r} holds no numbers")
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except KeyError:
+        raise WeightError(f"tensor {tensor.name!r} has the unknown data type {tensor.data_type}") from None
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """Return the type as records name it, such as ``"float32"`` or ``"int4"``."""
+    return dtype.name
+
+
+def all_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Yield every tensor of a model, at any nesting."""
+    graphs = [model.graph]
+    nodes = [function.node for function in model.functions]
+    attributes = [attribute for function in model.functions for attribute in function.attribute_proto]
+    while graphs or nodes or attributes:
+        if graphs:
+            graph = graphs.pop()
+            nodes.append(graph.node)
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        elif nodes:
+            attributes = [attribute for node in nodes.pop() for attribute in node.attribute]
+        for attribute in attributes:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("sparse_tensor"):
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            for sparse in attribute.sparse_tensors:
+                yield from (sparse.values, sparse.indices)
+            if attribute.HasField("g"):
+                graphs.append(attribute.g)
+            graphs.extend(attribute.graphs)
+        attributes = []
+
+
+def external_locations(model: onnx.ModelProto) -> list[str]:
+    """Return where a model says that its weights are kept."""
+    found = set()
+    for tensor in all_tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            found.add(next((e.value for e in tensor.external_data if e.key == "location"), ""))
+    return sorted(found)
+
+
+def _check_typed_fields(tensor: TensorProto, count: int) -> None:
+    have = max(len(getattr(tensor, name)) for name in _TYPED_FIELDS)
+    need = count * 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else count
+    bits = _BITS.get(tensor.data_type)
+    if have != (need if bits is None else -(-need * bits // 8)):
+        raise WeightError(
+            f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need} values, but has {have}"
+        )
+
+
+def _from_typed_fields(tensor: TensorProto) -> Array:
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise WeightError(f"tensor {tensor.name!r} cannot be read: {error}") from error
+
+
+def _unpacked(raw: memoryview, bits: int, count: int, dtype: np.dtype[Any]) -> Array:
+    packed = np.frombuffer(raw, np.uint8)
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values = (packed[:, None] >> shifts & ((1 << bits) - 1)).reshape(-1)[:count]
+    if dtype in (ml_dtypes.int4, ml_dtypes.int2):
+        half = 1 << (bits - 1)
+        return ((values.astype(np.int8) ^ half) - half).astype(dtype)
+    if dtype == ml_dtypes.float4_e2m1fn:
+        return values.view(dtype)
+    return values.astype(dtype)

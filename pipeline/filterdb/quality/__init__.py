@@ -1,0 +1,24 @@
+"""Quality of a layer's filters: how sparse, how varied, how orthogonal; and what that makes of the layer."""
+
+from __future__ import annotations
+
+from filterdb.quality.labels import Thresholds, label
+from filterdb.quality.metrics import (
+    layer_quality,
+    norms,
+    orthogonality,
+    random_entropy,
+    sparse_filters,
+    variance_entropy,
+)
+
+__all__ = [
+    "Thresholds",
+    "label",
+    "layer_quality",
+    "norms",
+    "orthogonality",
+    "random_entropy",
+    "sparse_filters",
+    "variance_entropy",
+]

@@ -1,0 +1,24 @@
+"""The data set file: the only home of HDF5.
+
+:func:`write_dataset` makes one, :class:`DatasetFile` reads one, :func:`verify` checks one;
+``docs/file-format.md`` says what is inside.
+"""
+
+from __future__ import annotations
+
+from filterdb.store.hashing import filters_sha256
+from filterdb.store.reader import DatasetFile
+from filterdb.store.tables import Tables, ZooEntry, build_tables, read_records
+from filterdb.store.verify import verify
+from filterdb.store.writer import write_dataset
+
+__all__ = [
+    "DatasetFile",
+    "Tables",
+    "ZooEntry",
+    "build_tables",
+    "filters_sha256",
+    "read_records",
+    "verify",
+    "write_dataset",
+]

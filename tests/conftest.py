@@ -1,0 +1,37 @@
+"""Fixtures that the tests of all rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from filterdb.testing import conv_net, write_model
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_zoo() -> Path:
+    """The folder of real ONNX files, where this machine has it."""
+    folder = Path(os.environ.get("FILTERDB_REAL_ZOO", ROOT.parent / "shared" / "zoo"))
+    if not (folder / "index.csv").exists():
+        pytest.skip("the folder of real ONNX files is not on this machine")
+    return folder
+
+
+@pytest.fixture
+def small_zoo(tmp_path: Path) -> Path:
+    """Three models of two layers each, with a metadata table that fits all but one row."""
+    zoo = tmp_path / "zoo"
+    for seed, name in enumerate(("alpha", "beta", "gamma")):
+        write_model(zoo / f"{name}.onnx", conv_net([(8, 3, 3, 3), (16, 8, 3, 3), (4, 16, 1, 1)], seed=seed))
+    (zoo / "models.csv").write_text(
+        "Name,Task,Visual Category,Stars\n"
+        "alpha,Classification,natural,5\n"
+        "beta,Segmentation,natural,4\n"
+        "gamma,Classification,fractals,3\n"
+        "delta,Classification,fractals,2\n"
+    )
+    return zoo
