@@ -5,6 +5,7 @@ Everything is decided by the arguments, so that a test can say what comes out. V
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,7 +50,7 @@ def graph_of(
     weights: Iterable[TensorProto] = (),
     name: str = "graph",
 ) -> onnx.GraphProto:
-    """Return a graph; inputs and outputs given by name are float tensors of unknown shape."""
+    """Return a graph; inputs and outputs given by name are float images of unknown size."""
     return helper.make_graph(
         list(nodes), name, [_info(v) for v in inputs], [_info(v) for v in outputs], list(weights)
     )
@@ -127,6 +128,94 @@ def conv_net(
     return model_of(graph, opset=opset)
 
 
+def weight_model(
+    nodes: Sequence[onnx.NodeProto],
+    weights: Iterable[TensorProto] = (),
+    *,
+    opset: int = 17,
+    inputs: Iterable[str | onnx.ValueInfoProto] = ("x",),
+    **options: Any,
+) -> onnx.ModelProto:
+    """Return one convolution whose weight ``w`` the given nodes compute.
+
+    Parameters
+    ----------
+    nodes
+        Nodes, of which one gives ``w``.
+    weights
+        Initializers that the nodes use.
+    opset
+        Version of the default operator set.
+    inputs
+        Graph inputs.
+    **options
+        Passed on to :func:`model_of`.
+    """
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
+    return model_of(graph_of([*nodes, conv], weights=weights, inputs=inputs), opset=opset, **options)
+
+
+def chain_model(length: int, op: str = "Relu") -> onnx.ModelProto:
+    """Return a chain of nodes without weights."""
+    names = ["x", *(f"v{place}" for place in range(length))]
+    nodes = [helper.make_node(op, [a], [b]) for a, b in itertools.pairwise(names)]
+    return model_of(graph_of(nodes, outputs=names[-1:]))
+
+
+def dense_model(layers: int, shape: Sequence[int] = (1, 1, 3, 3)) -> onnx.ModelProto:
+    """Return convolutions each of which reads the sum of all results before it.
+
+    Paths through it double with every layer, so that only a search of linear time ends.
+    """
+    nodes: list[onnx.NodeProto] = []
+    stored: list[TensorProto] = []
+    for place in range(layers):
+        stored.append(tensor(f"dense{place}.weight", random_weight(shape, seed=place)))
+        total = "x"
+        if place:
+            total = f"sum{place}"
+            nodes.append(helper.make_node("Sum", ["x", *(f"c{i}" for i in range(place))], [total]))
+        nodes.append(helper.make_node("Conv", [total, f"dense{place}.weight"], [f"c{place}"]))
+    return model_of(graph_of(nodes, outputs=[f"c{layers - 1}"], weights=stored))
+
+
+def branch_model(then_weight: Weights, else_weight: Weights) -> onnx.ModelProto:
+    """Return an ``If`` with a convolution in each branch, whose weights lie in the branches."""
+    bodies = []
+    for place, (name, weight) in enumerate((("then", then_weight), ("else", else_weight))):
+        conv = helper.make_node("Conv", ["x", f"{name}.weight"], [f"{name}_y"], name=f"{name}_conv")
+        stored = tensor(f"{name}.weight", _values(weight, place))
+        bodies.append(graph_of([conv], inputs=[], outputs=[f"{name}_y"], weights=[stored], name=name))
+    node = helper.make_node("If", ["condition"], ["y"], then_branch=bodies[0], else_branch=bodies[1])
+    condition = helper.make_tensor_value_info("condition", TensorProto.BOOL, [])
+    return model_of(graph_of([node], inputs=["x", condition]))
+
+
+def move_outside(model: onnx.ModelProto, folder: Path, location: str = "weights.bin") -> None:
+    """Move the raw bytes of every initializer into a file beside the model."""
+    data = bytearray()
+    for stored in model.graph.initializer:
+        raw = stored.raw_data
+        stored.ClearField("raw_data")
+        point_outside(stored, location, offset=len(data), length=len(raw))
+        data += raw
+    target = folder / location
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(bytes(data))
+
+
+def point_outside(
+    stored: TensorProto, location: str, *, offset: int | None = None, length: int | None = None
+) -> None:
+    """Make a tensor refer to a file, whether or not that is a good idea."""
+    stored.ClearField("raw_data")
+    stored.data_location = TensorProto.EXTERNAL
+    del stored.external_data[:]
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        if value is not None:
+            stored.external_data.add(key=key, value=str(value))
+
+
 def _values(weight: Weights, seed: int) -> Array:
     if isinstance(weight, np.ndarray):
         return weight
@@ -135,5 +224,5 @@ def _values(weight: Weights, seed: int) -> Array:
 
 def _info(value: str | onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     if isinstance(value, str):
-        return helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+        return helper.make_tensor_value_info(value, TensorProto.FLOAT, [None] * 4)
     return value

@@ -1,7 +1,7 @@
-"""Arithmetic on constants, with the rounding of onnxruntime's CPU kernels.
+"""Arithmetic on constants, value by value, with the rounding of onnxruntime's CPU kernels.
 
-Sums are the exception: onnxruntime adds in an order that depends on the processor, so here they are
-added in float64 and rounded once, which differs from it by the last bit or two.
+What has no exact answer, such as an exponential, is computed in float64 and rounded once; onnxruntime's
+approximations may differ from that in the last bits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from filterdb.errors import WeightError
 from filterdb.onnxgraph.call import Call
 from filterdb.onnxgraph.tensors import Array
 
@@ -63,25 +62,6 @@ def _where(call: Call) -> Sequence[Array]:
     return [np.where(condition, yes, no)]
 
 
-def _reduction(function: Callable[..., Any]) -> Callable[[Call], Sequence[Array]]:
-    def apply(call: Call) -> Sequence[Array]:
-        array = call.array(0)
-        axes = call.numbers("axes", 1)
-        if axes is None and call.node.int("noop_with_empty_axes", 0):
-            return [array]
-        wide = array.astype(np.float64) if array.dtype.kind in "fV" else array
-        result = function(wide, axis=axes, keepdims=bool(call.node.int("keepdims", 1)))
-        return [np.asarray(result).astype(array.dtype)]
-
-    return apply
-
-
-def _mean(array: Array, **options: Any) -> Any:
-    if array.dtype.kind in "iu":
-        raise WeightError("the mean of integers is not computed")
-    return np.mean(array, **options)
-
-
 OPERATORS: Mapping[str, Any] = {
     "Add": _elementwise(np.add),
     "Sub": _elementwise(np.subtract),
@@ -105,12 +85,4 @@ OPERATORS: Mapping[str, Any] = {
     "Tanh": _elementwise(_in_double(np.tanh)),
     "Clip": _clip,
     "Where": _where,
-    "ReduceSum": _reduction(np.sum),
-    "ReduceMean": _reduction(_mean),
-    "ReduceMax": _reduction(np.max),
-    "ReduceMin": _reduction(np.min),
-    "ReduceProd": _reduction(np.prod),
-    "ReduceL1": _reduction(lambda array, **options: np.sum(np.abs(array), **options)),
-    "ReduceL2": _reduction(lambda array, **options: np.sqrt(np.sum(array * array, **options))),
-    "ReduceSumSquare": _reduction(lambda array, **options: np.sum(array * array, **options)),
 }

@@ -57,11 +57,11 @@ class Call:
                     f"{self.name} has {name} of type {given.dtype} and shape {list(given.shape)}"
                 )
             return tuple(int(number) for number in given.reshape(-1))
-        return self.node.ints(name) or None
+        return self.node.numbers(name) or None
 
     def axis(self, default: int, rank: int) -> int:
         """Return the attribute ``axis``, counted from the front."""
-        return normal_axis(self.node.int("axis", default), rank, self.name)
+        return normal_axis(self.node.number("axis", default), rank, self.name)
 
     def allow(self, shape: Sequence[int], itemsize: int) -> None:
         """Refuse a result that would be too large, before it is made."""

@@ -14,9 +14,10 @@ _LFS = "git lfs pull"
 _DOWNLOAD = "download the file itself; an error or login page was saved in its place"
 # First match wins; each is looked for at the start of the file, after white space where it is text.
 _KINDS: tuple[tuple[re.Pattern[bytes], str, str | None], ...] = (
+    (re.compile(rb"(?s).{8}\{\""), "a safetensors file", _EXPORT),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the model it points to", _LFS),
     (re.compile(rb"\s*<(!doctype|html|head|body)", re.I), "an HTML page", _DOWNLOAD),
-    (re.compile(rb"\s*<"), "an XML document", None),
+    (re.compile(rb"\s*<[?!a-zA-Z]"), "an XML document", None),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive, as PyTorch and Keras save models", _EXPORT),
     (re.compile(rb"\x1f\x8b|\xfd7zXZ|BZh|\x28\xb5\x2f\xfd|7z\xbc\xaf"), "a compressed file", "unpack it"),
     (re.compile(rb"\x89HDF\r\n"), "an HDF5 file, as Keras saves models", _EXPORT),
@@ -28,7 +29,6 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str, str | None], ...] = (
         "use the .onnx file it was made from",
     ),
     (re.compile(rb"(?s).{4}TFL3"), "a TensorFlow Lite model", "convert it with tf2onnx"),
-    (re.compile(rb"(?s).{8}\{\""), "a safetensors file", _EXPORT),
     (re.compile(rb"\s*[{\[]"), "a JSON document", None),
     (
         re.compile(rb"\s*(#[^\n]*\s+)*[a-z_]+\s*(:|\{|<)"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from filterdb.errors import ExternalDataError, ModelError, NotAModelError, UnsafeModelError
+from filterdb.onnxgraph.text import clean
 
 _CHUNK = 1 << 24
 # A pipe or a device must neither hang the open nor be read.
@@ -128,7 +129,7 @@ class ExternalFiles:
         file = self.file(location)
         if offset < 0 or length < 0 or offset + length > file.size:
             raise ExternalDataError(
-                f"external data {location!r} has {file.size} bytes, but a tensor is said to have"
+                f"external data {clean(location, 100)!r} has {file.size} bytes, but a tensor is said to have"
                 f" {length} bytes at offset {offset}",
                 expected="the file that the model was saved with",
             )
@@ -208,7 +209,7 @@ def _safe_parts(location: str) -> tuple[str, ...]:
 
 def _unsafe(location: str, problem: str) -> UnsafeModelError:
     return UnsafeModelError(
-        f"external data {location!r} is refused: {problem}",
+        f"external data {clean(location, 100)!r} is refused: {problem}",
         expected="a regular file of its own in the model's folder",
     )
 
@@ -223,6 +224,6 @@ def _external_error(location: str, parts: tuple[str, ...], folder: int | None, e
             continue
     if isinstance(error, FileNotFoundError):
         return ExternalDataError(
-            f"external data {location!r} is missing", expected="the file beside the model"
+            f"external data {clean(location, 100)!r} is missing", expected="the file beside the model"
         )
-    return ExternalDataError(f"external data {location!r} cannot be opened: {error.strerror}")
+    return ExternalDataError(f"external data {clean(location, 100)!r} cannot be opened: {error.strerror}")

@@ -7,10 +7,10 @@ constants are remembered between layers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
-import onnx
+from onnx import SparseTensorProto, TensorProto
 
 from filterdb.errors import WeightError
 from filterdb.onnxgraph.graph import Node, Value
@@ -21,6 +21,8 @@ from filterdb.onnxgraph.tensors import Array, TensorReader
 _SMALL = 1 << 16
 _KEPT = 1 << 24
 _CONDITIONS = 16
+
+Plan: TypeAlias = list[tuple[Value, list[Value]]]
 
 
 class Folder:
@@ -39,7 +41,8 @@ class Folder:
         self._limits = limits
         self._kept: dict[Value, Array] = {}
         self._kept_bytes = 0
-        self._conditions = 0
+        self._decided: dict[Node, bool] = {}
+        self._deciding = 0
 
     def array(self, value: Value) -> Array:
         """Return the value of a constant.
@@ -49,67 +52,66 @@ class Folder:
         WeightError
             If it is not constant, cannot be computed, or asks for too much.
         """
-        value = self.source(value)
-        order, uses = self._plan(value)
+        target = self.source(value)
+        plan = self._plan(target)
+        uses = Counter(need for _, needs in plan for need in needs)
+        uses[target] += 1
         results: dict[Value, Array] = {}
         spent = 0
-        for step in order:
-            if step in results:
-                continue
-            made = self._compute(step, results, uses)
-            spent += sum(array.nbytes for array in made.values())
-            if spent > self._limits.fold_bytes:
-                raise WeightError(f"computing the weight takes more than {self._limits.fold_bytes} bytes")
-            results.update(made)
-            for used in self.inputs(step):
-                uses[used] -= 1
-                if uses[used] == 0:
-                    results.pop(used, None)
-        return results[value]
+        for step, needs in plan:
+            if step not in results:
+                made = self._compute(step, results, uses)
+                results.update(made)
+                spent += sum(array.nbytes for array in made.values())
+                if spent > self._limits.fold_bytes:
+                    raise WeightError(f"computing the weight takes more than {self._limits.fold_bytes} bytes")
+            for need in needs:
+                uses[need] -= 1
+                if uses[need] == 0:
+                    results.pop(need, None)
+        return results[target]
 
     def source(self, value: Value) -> Value:
-        """Follow calls and decided conditions to the value inside."""
+        """Follow results of calls, and of conditions that are constant, to the value inside."""
         value = value.origin()
         while value.node is not None and value.node.bodies and value.constant:
             value = self._branch(value.node, value).origin()
         return value
 
-    def inputs(self, value: Value) -> list[Value]:
-        """Return what a value is computed from."""
-        if value.node is None:
-            return []
-        return [self.source(item) for item in value.node.inputs if item is not None]
+    def stored_shape(self, tensor: TensorProto | SparseTensorProto) -> tuple[int, ...]:
+        """Return a stored tensor's shape, after making sure that its values are there."""
+        return self._tensors.check(tensor)
 
-    def _plan(self, target: Value) -> tuple[list[Value], Counter[Value]]:
-        order: list[Value] = []
-        uses: Counter[Value] = Counter({target: 1})
-        seen: set[Value] = {target}
-        stack: list[tuple[Value, list[Value]]] = [(target, self._inputs_to_fold(target))]
-        uses.update(stack[0][1])
+    def _plan(self, target: Value) -> Plan:
+        """Return what to compute, each after all that it needs."""
+        plan: Plan = []
+        seen = {target}
+        needs = self._needs(target)
+        stack = [(target, needs, iter(needs))]
         while stack:
-            value, waiting = stack[-1]
-            if not waiting:
-                order.append(value)
+            value, needs, waiting = stack[-1]
+            item = next(waiting, None)
+            if item is None:
+                plan.append((value, needs))
                 stack.pop()
-                continue
-            item = waiting.pop()
-            if item not in seen:
+            elif item not in seen:
                 seen.add(item)
-                needs = self._inputs_to_fold(item)
-                uses.update(needs)
-                stack.append((item, needs))
-        return order, uses
+                inner = self._needs(item)
+                stack.append((item, inner, iter(inner)))
+        return plan
 
-    def _inputs_to_fold(self, value: Value) -> list[Value]:
+    def _needs(self, value: Value) -> list[Value]:
         if not value.constant:
             raise WeightError(f"{value.name!r} is not constant")
-        return [] if value in self._kept else self.inputs(value)
+        if value.node is None or value in self._kept:
+            return []
+        return [self.source(item) for item in value.node.inputs if item is not None]
 
     def _compute(self, value: Value, results: dict[Value, Array], uses: Counter[Value]) -> dict[Value, Array]:
         if value in self._kept:
             return {value: self._kept[value]}
         if value.tensor is not None:
-            return {value: self.stored(value.tensor)}
+            return {value: self._stored(value.tensor)}
         node = value.node
         if node is None:
             raise WeightError(f"{value.name!r} has no value")
@@ -124,39 +126,36 @@ class Folder:
             raise WeightError(f"{node.op} gives no output {value.name!r}")
         return found
 
-    def stored(self, tensor: onnx.TensorProto | onnx.SparseTensorProto) -> Array:
-        """Return a stored tensor's values."""
-        if isinstance(tensor, onnx.SparseTensorProto):
+    def _stored(self, tensor: TensorProto | SparseTensorProto) -> Array:
+        if isinstance(tensor, SparseTensorProto):
             return self._tensors.sparse(tensor)
         return self._tensors.array(tensor)
 
-    def check(self, tensor: onnx.TensorProto | onnx.SparseTensorProto) -> tuple[int, ...]:
-        """Return a stored tensor's shape, without its values."""
-        return self._tensors.check(tensor)
-
     def _keep(self, value: Value, array: Array) -> None:
-        if array.nbytes <= _SMALL and self._kept_bytes + array.nbytes <= _KEPT and array.base is None:
+        # A view would keep alive what it is a view of.
+        if array.base is None and array.nbytes <= _SMALL and self._kept_bytes + array.nbytes <= _KEPT:
             self._kept[value] = array
             self._kept_bytes += array.nbytes
 
     def _branch(self, node: Node, value: Value) -> Value:
-        condition = node.inputs[0] if node.inputs else None
-        bodies = dict(zip(_graph_names(node), node.bodies, strict=False))
-        if node.op != "If" or condition is None or set(bodies) != {"then_branch", "else_branch"}:
+        names = [name for name, bound in node.attributes().items() if bound.proto.HasField("g")]
+        bodies = dict(zip(names, node.bodies, strict=False))
+        if node.op != "If" or set(bodies) != {"then_branch", "else_branch"}:
             raise WeightError(f"the weight is a result of {node.op}")
-        if self._conditions >= _CONDITIONS:
-            raise WeightError("conditions depend on each other too deeply")
-        self._conditions += 1
-        try:
-            chosen = bool(np.all(self.array(condition)))
-        finally:
-            self._conditions -= 1
-        place = next(i for i, output in enumerate(node.outputs) if output is value)
-        result = bodies["then_branch" if chosen else "else_branch"].outputs[place]
+        body = bodies["then_branch" if self._decide(node) else "else_branch"]
+        result = body.outputs[node.outputs.index(value)]
         if result is None:
             raise WeightError(f"the weight is a result of {node.op} that its body does not give")
         return result
 
-
-def _graph_names(node: Node) -> Sequence[str]:
-    return [name for name, bound in node.attributes().items() if bound.proto.HasField("g")]
+    def _decide(self, node: Node) -> bool:
+        if node not in self._decided:
+            condition = node.inputs[0] if node.inputs else None
+            if condition is None or self._deciding >= _CONDITIONS:
+                raise WeightError("the weight depends on a condition that cannot be decided")
+            self._deciding += 1
+            try:
+                self._decided[node] = bool(np.all(self.array(condition)))
+            finally:
+                self._deciding -= 1
+        return self._decided[node]

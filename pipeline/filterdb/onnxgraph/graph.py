@@ -14,9 +14,16 @@ from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
 from filterdb.errors import UnsafeModelError
 from filterdb.onnxgraph.limits import Limits
+from filterdb.onnxgraph.text import as_text
 
 Kind: TypeAlias = Literal["input", "tensor", "node", "state", "missing"]
 STANDARD = ""
+# A file of the first version of the format has attributes without a type, which may hold anything.
+_BODYLESS = frozenset(AttributeProto.AttributeType.values()) - {
+    AttributeProto.UNDEFINED,
+    AttributeProto.GRAPH,
+    AttributeProto.GRAPHS,
+}
 
 
 class Value:
@@ -40,7 +47,7 @@ class Value:
     )
 
     def __init__(self, name: str, frame: Frame, kind: Kind) -> None:
-        self.name = name
+        self.name = as_text(name)
         self.frame = frame
         self.kind = kind
         self.node: Node | None = None
@@ -128,22 +135,39 @@ class Bound:
 class Node:
     """One node in one place of the unfolded graph."""
 
-    __slots__ = ("bodies", "called", "depth", "domain", "frame", "index", "inputs", "op", "outputs", "proto")
+    __slots__ = (
+        "_attributes",
+        "bodies",
+        "called",
+        "depth",
+        "domain",
+        "frame",
+        "index",
+        "inputs",
+        "name",
+        "op",
+        "outputs",
+        "proto",
+    )
 
     def __init__(self, proto: NodeProto, frame: Frame, index: int) -> None:
         self.proto = proto
         self.frame = frame
         self.index = index
-        self.op: str = proto.op_type
-        self.domain: str = STANDARD if proto.domain == "ai.onnx" else proto.domain
+        self.op = as_text(proto.op_type)
+        self.domain = _domain(as_text(proto.domain))
+        self.name = as_text(proto.name)
         self.inputs: list[Value | None] = [frame.find(name) for name in proto.input]
         self.outputs: list[Value | None] = []
         self.bodies: list[Frame] = []
         self.called = False
+        self._attributes: dict[str, Bound] | None = None
         self.depth = 0
 
     def attributes(self) -> dict[str, Bound]:
         """Return the attributes by name, with references to a function's attributes resolved."""
+        if self._attributes is not None:
+            return self._attributes
         found: dict[str, Bound] = {}
         for attribute in self.proto.attribute:
             if attribute.ref_attr_name:
@@ -152,14 +176,15 @@ class Node:
                     found[attribute.name] = argument
             else:
                 found[attribute.name] = Bound(attribute, self.frame)
+        self._attributes = found
         return found
 
-    def ints(self, name: str) -> tuple[int, ...]:
+    def numbers(self, name: str) -> tuple[int, ...]:
         """Return a list attribute, empty where there is none."""
         bound = self.attributes().get(name)
         return () if bound is None else tuple(bound.proto.ints)
 
-    def int(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int) -> int:
         """Return a number attribute."""
         bound = self.attributes().get(name)
         return default if bound is None else int(bound.proto.i)
@@ -241,7 +266,7 @@ class _Unfolder:
             if value is not None:
                 value.users.append(node)
         opened: list[tuple[Frame, Iterator[NodeProto]]] = []
-        if not node.proto.attribute:
+        if all(attribute.type in _BODYLESS for attribute in node.proto.attribute):
             return opened
         for bound in node.attributes().values():
             for body in _graphs(bound.proto):

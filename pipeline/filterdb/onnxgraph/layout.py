@@ -12,8 +12,7 @@ from onnx import TensorProto, helper
 
 from filterdb.errors import WeightError
 from filterdb.onnxgraph.call import Call, normal_axis
-from filterdb.onnxgraph.reference import by_reference
-from filterdb.onnxgraph.tensors import Array
+from filterdb.onnxgraph.tensors import SMALL_INTEGERS, Array, from_low_bits
 
 _SATURATING = {
     np.dtype(kind)
@@ -51,7 +50,7 @@ def _identity(call: Call) -> Sequence[Array]:
 
 
 def _cast(call: Call) -> Sequence[Array]:
-    code = call.node.int("to", 0)
+    code = call.node.number("to", 0)
     if code in (TensorProto.STRING, TensorProto.UNDEFINED):
         raise WeightError("Cast makes no number of the weight")
     return _to_type(call, np.dtype(helper.tensor_dtype_to_np_dtype(code)))
@@ -64,10 +63,12 @@ def _cast_like(call: Call) -> Sequence[Array]:
 def _to_type(call: Call, dtype: np.dtype[Any]) -> Sequence[Array]:
     array = call.array(0)
     call.allow(array.shape, dtype.itemsize)
-    if dtype in _SATURATING and call.node.int("saturate", 1):
+    if dtype in _SATURATING and call.node.number("saturate", 1):
         return [saturate(array, dtype)]
-    if dtype.itemsize == 1 and dtype.kind == "V" and array.dtype.kind == "f":
-        return by_reference(call)
+    if dtype in SMALL_INTEGERS:
+        # onnxruntime rounds halves away from zero here, and truncates everywhere else.
+        whole = np.trunc(array + np.copysign(0.5, array)) if array.dtype.kind == "f" else array
+        return [from_low_bits(whole.astype(np.int64), dtype)]
     return [array.astype(dtype, copy=False)]
 
 
@@ -78,13 +79,13 @@ def saturate(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _transpose(call: Call) -> Sequence[Array]:
-    return [call.array(0).transpose(call.node.ints("perm") or None)]
+    return [call.array(0).transpose(call.node.numbers("perm") or None)]
 
 
 def _reshape(call: Call) -> Sequence[Array]:
     array = call.array(0)
     shape = list(call.numbers("shape", 1) or ())
-    if not call.node.int("allowzero", 0):
+    if not call.node.number("allowzero", 0):
         shape = [array.shape[i] if size == 0 else size for i, size in enumerate(shape)]
     return [array.reshape(shape)]
 
@@ -100,7 +101,7 @@ def _unsqueeze(call: Call) -> Sequence[Array]:
 
 def _flatten(call: Call) -> Sequence[Array]:
     array = call.array(0)
-    axis = call.node.int("axis", 1)
+    axis = call.node.number("axis", 1)
     axis = axis + array.ndim if axis < 0 else axis
     return [array.reshape(math.prod(array.shape[:axis]), -1 if array.size else 0)]
 
@@ -179,7 +180,7 @@ def _range(call: Call) -> Sequence[Array]:
 
 def _shape(call: Call) -> Sequence[Array]:
     shape = call.array(0).shape
-    start, end = call.node.int("start", 0), call.node.int("end", len(shape))
+    start, end = call.node.number("start", 0), call.node.number("end", len(shape))
     return [np.array(shape[start:end], np.int64)]
 
 

@@ -32,7 +32,7 @@ class Limits:
 
     file_bytes: int = 1 << 37
     message_bytes: int = 1 << 30
-    nodes: int = 2_000_000
+    nodes: int = 500_000
     nesting: int = 64
     constant_bytes: int = 1 << 31
     fold_bytes: int = 1 << 34

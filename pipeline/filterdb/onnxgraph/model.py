@@ -1,54 +1,52 @@
-"""One model file, opened: its identity and the layers it holds."""
+"""One model file, opened: its identity and what it holds."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from filterdb.errors import FilterDBError
+from filterdb.errors import ModelError
 from filterdb.onnxgraph.check import complaint
-from filterdb.onnxgraph.convolutions import Convolution, classify
 from filterdb.onnxgraph.files import identity
 from filterdb.onnxgraph.fold import Folder
-from filterdb.onnxgraph.graph import STANDARD, Graph, Node, unfold
+from filterdb.onnxgraph.graph import STANDARD, Node, unfold
+from filterdb.onnxgraph.layers import LayerReader
 from filterdb.onnxgraph.limits import Limits
 from filterdb.onnxgraph.load import Loaded, load
-from filterdb.onnxgraph.resolve import Weight, find_weight, read_weight
 from filterdb.onnxgraph.tensors import external_locations
+from filterdb.onnxgraph.text import as_text, clean
 from filterdb.onnxgraph.topology import measure
-from filterdb.types import ConvLayer, Filters, Kernel, ModelRecord, SkippedLayer
+from filterdb.types import Filters, Kernel, ModelRecord
 
-Sink = Callable[[Filters], None]
 _RELEASE = 1 << 20
-_DOTTED = re.compile(r"(?!onnx::)[^\W\d][\w/-]*(\.[\w/-]+)+")
-_WEIGHT_SUFFIX = re.compile(r"\.weight(_quantized)?$")
+_WORTH_A_THREAD = 1 << 23
 
 
 class OpenModel:
-    """An ONNX file that was found to be one.
+    """An ONNX file that was found to be one; a context manager, because it keeps the file mapped.
 
-    Made by :func:`open_model`; a context manager, because it keeps the file mapped.
+    Made by :func:`open_model`.
 
     Parameters
     ----------
+    path
+        Where the file is.
     loaded
         The parsed file.
     limits
         What the model may ask for.
     """
 
-    def __init__(self, loaded: Loaded, limits: Limits) -> None:
-        self._loaded: Loaded = loaded
+    def __init__(self, path: Path, loaded: Loaded, limits: Limits) -> None:
+        self._path = path
+        self._loaded: Loaded | None = loaded
         self._limits = limits
+        self._known: tuple[str, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,25 +54,17 @@ class OpenModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del self._loaded
+        self._loaded = None
 
     @property
     def sha256(self) -> str:
         """Hash of the file, and of every file that it keeps weights in."""
-        return self._identity[0]
+        return self._identity()[0]
 
     @property
     def size(self) -> int:
         """Bytes of the file and of its external data."""
-        return self._identity[1]
-
-    @cached_property
-    def _identity(self) -> tuple[str, int]:
-        loaded = self._loaded
-        # Nearly every model keeps its weights inside; then there is nothing to search for.
-        external = b"location" in loaded.message
-        locations = external_locations(loaded.model) if external else []
-        return identity(loaded.file, loaded.tensors.external, locations)
+        return self._identity()[1]
 
     def extract(self, kernel: Kernel, sink: Callable[[Filters], None]) -> ModelRecord:
         """Read every convolution of the model.
@@ -91,10 +81,64 @@ class OpenModel:
         ModelError
             If the model as a whole cannot be used. A layer that cannot be is among the skipped ones.
         """
-        return _Extraction(self, self._loaded, self._limits, kernel, sink).run()
+        loaded = self._open()
+        with _model_errors(self._path):
+            if self._known is not None or loaded.file.size < _WORTH_A_THREAD:
+                return self._extract(loaded, kernel, sink)
+            # Hashing the file takes as long as all the rest, and needs nothing from it.
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                hashed = pool.submit(self._identity)
+                try:
+                    return self._extract(loaded, kernel, sink)
+                finally:
+                    hashed.result()
+
+    def _extract(self, loaded: Loaded, kernel: Kernel, sink: Callable[[Filters], None]) -> ModelRecord:
+        graph = unfold(loaded.model, self._limits)
+        topology = measure(graph)
+        reader = LayerReader(graph, Folder(loaded.tensors, self._limits), kernel)
+        layers, skipped = reader.read(_releasing(sink, loaded))
+        ops, others = _count(graph.nodes)
+        model = loaded.model
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
+        return ModelRecord(
+            sha256=self.sha256,
+            size=self.size,
+            producer=clean(f"{as_text(model.producer_name)} {as_text(model.producer_version)}".strip()),
+            ir_version=model.ir_version,
+            op_set=opsets.get(STANDARD, opsets.get("ai.onnx", 0)),
+            depth=topology.depth,
+            layers=tuple(layers),
+            skipped=tuple(skipped),
+            ops=ops,
+            other_ops=others,
+            kernels=dict(sorted(reader.kernels.items())),
+            notes=(*self._advice(loaded, ops), *reader.notes),
+        )
+
+    def _advice(self, loaded: Loaded, ops: Mapping[str, int]) -> list[str]:
+        if len(loaded.message) > self._limits.check_bytes:
+            return []
+        advice = complaint(loaded.message, loaded.tensors.blobs, ops)
+        return [] if advice is None else [clean(advice)]
+
+    def _open(self) -> Loaded:
+        if self._loaded is None:
+            raise ValueError("the model is closed")
+        return self._loaded
+
+    def _identity(self) -> tuple[str, int]:
+        if self._known is None:
+            loaded = self._open()
+            with _model_errors(self._path):
+                # Nearly every model keeps its weights inside; then there is nothing to search for.
+                inside = b"location" not in loaded.message
+                locations = [] if inside else external_locations(loaded.model)
+                self._known = identity(loaded.file, loaded.tensors.external, locations)
+        return self._known
 
 
-def open_model(path: Path, *, root: Path | None = None, limits: Limits | None = None) -> OpenModel:
+def open_model(path: Path | str, *, root: Path | None = None, limits: Limits | None = None) -> OpenModel:
     """Open an ONNX file.
 
     Parameters
@@ -111,199 +155,47 @@ def open_model(path: Path, *, root: Path | None = None, limits: Limits | None = 
     ModelError
         If the file is none, or may not be read.
     """
-    limits = limits or Limits()
-    path = Path(path)
-    try:
-        return OpenModel(load(path, root=root, limits=limits), limits)
-    except FilterDBError as error:
-        error.where = error.where or str(path)
-        raise
+    path, limits = Path(path), limits or Limits()
+    with _model_errors(path):
+        return OpenModel(path, load(path, root=root, limits=limits), limits)
 
 
 def read_model(
-    path: Path, *, kernel: Kernel | None = None, sink: Callable[[Filters], None] | None = None
+    path: Path | str, *, kernel: Kernel | None = None, sink: Callable[[Filters], None] | None = None
 ) -> ModelRecord:
-    """Open a file, extract it, close it."""
+    """Open a file, extract its 3x3 kernels or others, close it."""
     with open_model(path) as model:
         return model.extract(kernel or Kernel(3, 3), sink or (lambda _: None))
 
 
-def read_layers(path: Path, *, kernel: Kernel | None = None) -> tuple[ModelRecord, list[Filters]]:
+def read_layers(path: Path | str, *, kernel: Kernel | None = None) -> tuple[ModelRecord, list[Filters]]:
     """Return a small model's record and all its filters."""
     blocks: list[Filters] = []
     return read_model(path, kernel=kernel, sink=blocks.append), blocks
 
 
-@dataclass(slots=True)
-class _Found:
-    """A convolution on its way to a record."""
-
-    node: Node
-    kind: Convolution
-    name: str = ""
-    weight: Weight | None = None
-    reason: str | None = None
-
-    @property
-    def planar(self) -> bool:
-        if not self.kind.planar:
-            return False
-        if self.weight is not None:
-            return len(self.weight.shape) == 4
-        return any(len(self.node.ints(name)) == 2 for name in ("kernel_shape", "strides", "dilations"))
-
-    @property
-    def kernel(self) -> str:
-        shape = self.node.ints("kernel_shape") if self.weight is None else self.weight.shape[2:]
-        return "x".join(map(str, shape)) or "?"
+@contextmanager
+def _model_errors(path: Path) -> Iterator[None]:
+    """Say which file an error is about."""
+    try:
+        yield
+    except ModelError as error:
+        error.where = error.where or str(path)
+        raise
 
 
-class _Extraction:
-    def __init__(self, owner: OpenModel, loaded: Loaded, limits: Limits, kernel: Kernel, sink: Sink) -> None:
-        self.owner = owner
-        self.loaded = loaded
-        self.kernel = kernel
-        self.sink = sink
-        self.graph: Graph = unfold(loaded.model, limits)
-        self.topology = measure(self.graph)
-        self.folder = Folder(loaded.tensors, limits)
-        self.ops = Counter(node.op for node in self.graph.nodes if node.domain == STANDARD)
-        self.kernels: Counter[str] = Counter()
-        self.notes: list[str] = []
+def _releasing(sink: Callable[[Filters], None], loaded: Loaded) -> Callable[[Filters], None]:
+    """Wrap a sink so that pages of the file that are done with do not pile up."""
 
-    def run(self) -> ModelRecord:
-        found = [_Found(n, kind) for n in self.graph.nodes if (kind := classify(n)) is not None]
-        found.sort(key=lambda item: (item.node.depth, item.node.index))
-        for item in found:
-            self._find(item)
-        _name(found)
-        depths = sorted({item.node.depth for item in found if item.planar})
-        place = {depth: index for index, depth in enumerate(depths)}
-        layers: list[ConvLayer] = []
-        skipped: list[SkippedLayer] = []
-        for item in found:
-            layer = self._layer(item, place) if item.reason is None else None
-            if layer is not None:
-                layers.append(layer)
-            else:
-                skipped.append(SkippedLayer(item.name, item.node.op, item.kernel, item.reason or "?"))
-        return self._record(tuple(layers), tuple(skipped))
-
-    def _advise(self) -> None:
-        message = self.loaded.message
-        if len(message) > self.check_bytes:
-            return
-        advice = complaint(message, self.ops)
-        if advice is not None:
-            self.notes.insert(0, advice)
-
-    def _find(self, item: _Found) -> None:
-        try:
-            item.weight = find_weight(item.node, item.kind, self.folder)
-            item.reason = item.kind.refused or self._unfit(item, item.weight)
-        except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
-            item.reason = item.kind.refused or _reason(error)
-
-    def _unfit(self, item: _Found, weight: Weight) -> str | None:
-        if len(weight.shape) in (3, 5):
-            return f"a {len(weight.shape) - 2}-D convolution"
-        if len(weight.shape) != 4:
-            return f"the weight has {len(weight.shape)} dimensions, expected 4"
-        if 0 in weight.shape:
-            return f"the weight is empty: its shape is {list(weight.shape)}"
-        declared = item.node.ints("kernel_shape")
-        if declared and declared != weight.shape[2:]:
-            self.notes.append(
-                f"{item.node.proto.name or item.node.op}: kernel_shape says {list(declared)}, the weight has"
-                f" {list(weight.shape[2:])}"
-            )
-        if weight.shape[2:] == self.kernel.shape:
-            return None
-        self.kernels[str(weight.shape[2:])] += weight.shape[0] * weight.shape[1]
-        return f"the kernel is {weight.shape[2]}x{weight.shape[3]}, not {self.kernel}"
-
-    def _layer(self, item: _Found, place: dict[int, int]) -> ConvLayer | None:
-        node, weight = item.node, item.weight
-        if weight is None:
-            raise AssertionError("a layer without a reason has a weight")
-        try:
-            array = read_weight(node, item.kind, weight, self.folder)
-        except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
-            item.reason = _reason(error)
-            return None
-        filters = np.ascontiguousarray(array).reshape(-1, self.kernel.size)
-        out, inner = weight.shape[:2]
-        group = max(node.int("group", 1), 1)
-        layer = ConvLayer(
-            name=item.name,
-            op_type=node.op,
-            conv_depth=place[node.depth],
-            conv_depth_norm=place[node.depth] / (len(place) - 1) if len(place) > 1 else 0.0,
-            out_channels=out,
-            in_channels=inner,
-            group=group,
-            depthwise=group > 1 and inner == 1,
-            strides=node.ints("strides") or (1, 1),
-            dilations=node.ints("dilations") or (1, 1),
-            weight_dtype=weight.dtype,
-            weight_source=weight.source,
-            bn_follows=_bn_follows(node),
-            nonfinite=int(filters.size - np.count_nonzero(np.isfinite(filters))),
-            weights_sha256=hashlib.sha256(filters.astype("<f4", copy=False).data).hexdigest(),
-        )
-        self.kernels[str(weight.shape[2:])] += layer.n_filters
-        self.sink(filters)
+    def pass_on(filters: Filters) -> None:
+        sink(filters)
         if filters.nbytes >= _RELEASE:
-            self.loaded.tensors.release()
-        return layer
+            loaded.tensors.release()
 
-    def _record(self, layers: tuple[ConvLayer, ...], skipped: tuple[SkippedLayer, ...]) -> ModelRecord:
-        model = self.loaded.model
-        others = Counter(f"{n.domain}::{n.op}" for n in self.graph.nodes if n.domain != STANDARD)
-        opsets = {entry.domain or STANDARD: entry.version for entry in model.opset_import}
-        return ModelRecord(
-            sha256=self.owner.sha256,
-            size=self.owner.size,
-            producer=f"{model.producer_name} {model.producer_version}".strip(),
-            ir_version=model.ir_version,
-            op_set=int(opsets.get(STANDARD, opsets.get("ai.onnx", 0))),
-            depth=self.topology.depth,
-            layers=layers,
-            skipped=skipped,
-            ops=dict(sorted(self.ops.items())),
-            other_ops=dict(sorted(others.items())),
-            kernels=dict(sorted(self.kernels.items())),
-            notes=tuple(self.notes),
-        )
+    return pass_on
 
 
-def _name(found: list[_Found]) -> None:
-    taken: Counter[str] = Counter()
-    for item in found:
-        base = _base_name(item)
-        name = base
-        while name in taken:
-            taken[base] += 1
-            name = f"{base}#{taken[base]}"
-        taken[name] += 1
-        item.name = name
-
-
-def _base_name(item: _Found) -> str:
-    stored = item.weight.name if item.weight is not None else ""
-    name = _WEIGHT_SUFFIX.sub("", stored)
-    if _DOTTED.fullmatch(stored) and (name != stored or not name.rpartition(".")[2].isdigit()):
-        return name
-    return item.node.proto.name or f"{item.node.op}_{item.node.index}"
-
-
-def _bn_follows(node: Node) -> bool:
-    result = node.outputs[0] if node.outputs else None
-    users = None if result is None else result.consumers()
-    return users is not None and [user.op for user in users] == ["BatchNormalization"]
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FilterDBError):
-        return error.reason
-    return f"unexpected {type(error).__name__}: {error}"
+def _count(nodes: list[Node]) -> tuple[dict[str, int], dict[str, int]]:
+    ops = Counter(clean(node.op, 100) for node in nodes if node.domain == STANDARD)
+    others = Counter(clean(f"{node.domain}::{node.op}", 200) for node in nodes if node.domain != STANDARD)
+    return dict(sorted(ops.items())), dict(sorted(others.items()))

@@ -1,7 +1,7 @@
 """What operators make of constants: which function computes which operator.
 
-What moves values without changing them is in `layout`, arithmetic in `arithmetic`, quantization in
-`quantized`. Whatever else the standard has goes to ONNX's own reference evaluator.
+What moves values without changing them is in `layout`, arithmetic in `arithmetic`, sums in `reductions`,
+quantization in `quantized`. Whatever else the standard has goes to ONNX's own reference evaluator.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from filterdb.errors import WeightError
-from filterdb.onnxgraph import arithmetic, layout, quantized
+from filterdb.onnxgraph import arithmetic, layout, quantized, reductions
 from filterdb.onnxgraph.call import Call
 from filterdb.onnxgraph.graph import STANDARD, Node
 from filterdb.onnxgraph.reference import by_reference
@@ -23,6 +23,7 @@ Operator: TypeAlias = Callable[[Call], Sequence[Array]]
 _STANDARD: Mapping[str, Operator] = {
     **layout.OPERATORS,
     **arithmetic.OPERATORS,
+    **reductions.OPERATORS,
     "DequantizeLinear": quantized.dequantize_linear,
     "QuantizeLinear": quantized.quantize_linear,
 }

@@ -12,9 +12,8 @@ from onnx import helper
 from filterdb.errors import WeightError
 from filterdb.onnxgraph.call import Call, normal_axis
 from filterdb.onnxgraph.layout import saturate
-from filterdb.onnxgraph.tensors import Array
+from filterdb.onnxgraph.tensors import SMALL_INTEGERS, Array
 
-_INTEGERS = {np.dtype(kind) for kind in (ml_dtypes.int4, ml_dtypes.uint4, ml_dtypes.int2, ml_dtypes.uint2)}
 _ROUNDING: Mapping[str, Callable[[Array], Array]] = {
     "ROUND": np.rint,
     "HALF_EVEN": np.rint,
@@ -60,7 +59,7 @@ def quantize_linear(call: Call) -> Sequence[Array]:
 def quant(call: Call) -> Sequence[Array]:
     """Compute QONNX's ``Quant``: to whole steps within a bit width, and back."""
     array, scale, zero, bits = (call.array(place) for place in range(4))
-    signed, narrow = call.node.int("signed", 1), call.node.int("narrow", 0)
+    signed, narrow = call.node.number("signed", 1), call.node.number("narrow", 0)
     rounding = _ROUNDING.get(call.node.text("rounding_mode", "ROUND").upper())
     if rounding is None or bits.size != 1 or not 1 <= float(bits.reshape(-1)[0]) <= 64:
         raise WeightError("Quant has an unknown rounding mode, or a bit width that is no number from 1 to 64")
@@ -87,8 +86,8 @@ def _spread(call: Call, parameter: Array, array: Array) -> Array:
     """Give a scale or zero point the shape that fits the values it belongs to."""
     if parameter.size == 1:
         return parameter.reshape(())
-    block = call.node.int("block_size", 0)
-    axis = normal_axis(call.node.int("axis", 1), array.ndim, call.name)
+    block = call.node.number("block_size", 0)
+    axis = normal_axis(call.node.number("axis", 1), array.ndim, call.name)
     if parameter.ndim == 1 and not block:
         if parameter.size != array.shape[axis]:
             raise WeightError(f"{call.name} has {parameter.size} scales for {array.shape[axis]} channels")
@@ -101,9 +100,9 @@ def _spread(call: Call, parameter: Array, array: Array) -> Array:
 
 
 def _is_integer(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu" or dtype in _INTEGERS
+    return dtype.kind in "iu" or dtype in SMALL_INTEGERS
 
 
 def _output_type(call: Call, default: np.dtype[Any]) -> np.dtype[Any]:
-    code = call.node.int("output_dtype", 0)
+    code = call.node.number("output_dtype", 0)
     return np.dtype(helper.tensor_dtype_to_np_dtype(code)) if code else default

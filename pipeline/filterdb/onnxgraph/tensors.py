@@ -15,17 +15,23 @@ from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from filterdb.errors import WeightError
 from filterdb.onnxgraph.files import ExternalFiles, MappedFile
+from filterdb.onnxgraph.text import as_text
 from filterdb.onnxgraph.wire import Blobs
 
 Array = NDArray[Any]
 
+_PACKED = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+# Two bits are newer than the oldest onnx that is supported.
 _BITS: Mapping[int, int] = {
-    TensorProto.INT4: 4,
-    TensorProto.UINT4: 4,
-    TensorProto.FLOAT4E2M1: 4,
-    TensorProto.INT2: 2,
-    TensorProto.UINT2: 2,
+    code: _PACKED[name] for name, code in TensorProto.DataType.items() if name in _PACKED
 }
+SMALL_INTEGERS: Mapping[np.dtype[Any], int] = {
+    np.dtype(ml_dtypes.int4): 4,
+    np.dtype(ml_dtypes.uint4): 4,
+    np.dtype(ml_dtypes.int2): 2,
+    np.dtype(ml_dtypes.uint2): 2,
+}
+"""Whole numbers of less than a byte, and their bits."""
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -54,10 +60,7 @@ class TensorReader:
         """Return the values in their stored type; not writable where they need no conversion."""
         shape, dtype = shape_of(tensor), dtype_of(tensor)
         count = math.prod(shape)
-        if count * dtype.itemsize > self.limit:
-            raise WeightError(
-                f"a tensor of shape {list(shape)} is larger than the limit of {self.limit} bytes"
-            )
+        self._check_dense_size(shape, dtype)
         raw = self._bytes(tensor, count, dtype)
         if raw is None:
             return _from_typed_fields(tensor)
@@ -71,6 +74,8 @@ class TensorReader:
         shape = shape_of(tensor)
         if isinstance(tensor, TensorProto):
             self._bytes(tensor, math.prod(shape), dtype_of(tensor))
+        else:
+            self._check_dense_size(shape, dtype_of(tensor.values))
         return shape
 
     def release(self) -> None:
@@ -80,11 +85,10 @@ class TensorReader:
 
     def sparse(self, sparse: SparseTensorProto) -> Array:
         """Return a sparse tensor as a dense array."""
-        shape = tuple(int(size) for size in sparse.dims)
+        shape = shape_of(sparse)
+        self._check_dense_size(shape, dtype_of(sparse.values))
         values, indices = self.array(sparse.values), self.array(sparse.indices).astype(np.int64)
         count = math.prod(shape)
-        if any(size < 0 for size in shape) or count * values.itemsize > self.limit:
-            raise WeightError(f"a sparse tensor of shape {list(shape)} is too large")
         if indices.ndim == 2:
             if indices.shape[1] != len(shape):
                 raise WeightError("the indices of a sparse tensor do not fit its shape")
@@ -98,6 +102,10 @@ class TensorReader:
         dense = np.zeros(count, values.dtype)
         dense[flat] = values
         return dense.reshape(shape)
+
+    def _check_dense_size(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if math.prod(shape) * dtype.itemsize > self.limit:
+            raise WeightError(f"a tensor of shape {list(shape)} is beyond the limit of {self.limit} bytes")
 
     def _bytes(self, tensor: TensorProto, count: int, dtype: np.dtype[Any]) -> memoryview | None:
         """Return a tensor's bytes, or None where its values are in typed fields."""
@@ -133,7 +141,7 @@ class TensorReader:
                 f"tensor {tensor.name!r} of shape {list(tensor.dims)} needs {need} bytes, but its external"
                 f" data has {length}"
             )
-        return self.external.read(entries.get("location", ""), offset, length)
+        return self.external.read(as_text(entries.get("location", "")), offset, length)
 
 
 def shape_of(tensor: TensorProto | SparseTensorProto) -> tuple[int, ...]:
@@ -152,11 +160,6 @@ def dtype_of(tensor: TensorProto) -> np.dtype[Any]:
         return np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except KeyError:
         raise WeightError(f"tensor {tensor.name!r} has the unknown data type {tensor.data_type}") from None
-
-
-def type_name(dtype: np.dtype[Any]) -> str:
-    """Return the type as records name it, such as ``"float32"`` or ``"int4"``."""
-    return dtype.name
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
@@ -192,7 +195,7 @@ def external_locations(model: onnx.ModelProto) -> list[str]:
     found = set()
     for tensor in all_tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            found.add(next((e.value for e in tensor.external_data if e.key == "location"), ""))
+            found.add(as_text(next((e.value for e in tensor.external_data if e.key == "location"), "")))
     return sorted(found)
 
 
@@ -217,9 +220,14 @@ def _unpacked(raw: memoryview, bits: int, count: int, dtype: np.dtype[Any]) -> A
     packed = np.frombuffer(raw, np.uint8)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     values = (packed[:, None] >> shifts & ((1 << bits) - 1)).reshape(-1)[:count]
-    if dtype in (ml_dtypes.int4, ml_dtypes.int2):
-        half = 1 << (bits - 1)
-        return ((values.astype(np.int8) ^ half) - half).astype(dtype)
-    if dtype == ml_dtypes.float4_e2m1fn:
-        return values.view(dtype)
-    return values.astype(dtype)
+    return values.view(dtype) if dtype == ml_dtypes.float4_e2m1fn else from_low_bits(values, dtype)
+
+
+def from_low_bits(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return whole numbers as a type of two or four bits, from which the bits above are cut off."""
+    bits = SMALL_INTEGERS[dtype]
+    low = values & ((1 << bits) - 1)
+    if dtype.name.startswith("u"):
+        return low.astype(dtype)
+    half = 1 << (bits - 1)
+    return ((low.astype(np.int8) ^ half) - half).astype(dtype)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from filterdb.errors import NotAModelError
 from filterdb.onnxgraph.graph import Graph, Node, Value
+from filterdb.onnxgraph.text import clean
 
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -93,8 +94,7 @@ def _producer(value: Value | None) -> int | None:
 
 
 def _enter(node: Node, reach: dict[Value, int]) -> None:
-    holder = node.frame.holder
-    floor = 0 if holder is None else node.frame.floor
+    floor = node.frame.floor
     known = [value for value in node.inputs if value is not None]
     depths = [1 + reach.get(value, floor - 1) for value in known if not value.constant]
     constant = not depths
@@ -142,7 +142,7 @@ def _cycle(nodes: list[Node], stuck: set[int], after: dict[int, list[int]]) -> N
         step = before[step]
     circle = seen[seen.index(step) :] if step in seen else seen
     names = [nodes[s if s >= 0 else ~s] for s in reversed(circle)]
-    shown = " -> ".join(node.proto.name or f"{node.op} {node.index}" for node in names[:6])
+    shown = " -> ".join(clean(node.name, 60) or f"{node.op} {node.index}" for node in names[:6])
     return NotAModelError(
         f"the graph has a cycle through the nodes {shown}{' ...' if len(names) > 6 else ''}",
         expected="a graph without cycles",
