@@ -1,0 +1,1 @@
+"""Procedural data sets, networks, training loops and exporters of the demo zoo."""
