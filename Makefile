@@ -36,8 +36,14 @@ analyze: $(VENV)/bin/filterdb  ## compute quality metrics and distribution shift
 test: $(VENV)/.dev  ## run the tests
 	$(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
 
-test-oracles: $(VENV)/.dev  ## compare with the field's own packages (own environment)
-	$(PYTEST) -m oracle
+$(VENV)-oracles/.ready: pyproject.toml constraints.txt tests/oracles/requirements.txt
+	$(PYTHON) -m venv $(VENV)-oracles
+	$(VENV)-oracles/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --requirement tests/oracles/requirements.txt --editable '.[test]'
+	@touch $@
+
+test-oracles: $(VENV)-oracles/.ready  ## compare with PyTorch and the field's packages (own environment)
+	$(VENV)-oracles/bin/python -m pytest -m oracle tests/oracles
 
 soak: $(VENV)/.dev  ## run the long sweeps
 	$(PYTEST) -m soak --timeout 7200
@@ -55,8 +61,8 @@ format: $(VENV)/.dev  ## put the code into its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## write the generated pages
-	$(BIN)/python tools/write_cli_reference.py
+docs: $(VENV)/.dev extract analyze  ## write the generated pages
+	$(BIN)/python tools/write_docs.py
 
 demo-zoo:  ## train the shipped zoo again (own environment with PyTorch)
 	$(PYTHON) -m venv build/torch
@@ -64,4 +70,4 @@ demo-zoo:  ## train the shipped zoo again (own environment with PyTorch)
 	build/torch/bin/python tools/train_demo_zoo.py --out pipeline/filterdb/demo/zoo
 
 clean:  ## remove outputs, caches and the environment
-	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) $(VENV)-oracles .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from filterdb import __version__
 from filterdb.config import RunConfig
-from filterdb.errors import FilterDBError, UsageError
+from filterdb.errors import FilterDBError, OutputError, UsageError
 
 app = typer.Typer(
     name="filterdb",
@@ -33,6 +34,9 @@ SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", help="'local', or tcp://... of a running Dask scheduler.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _load(config: Path | None, **values: Any) -> RunConfig:
@@ -72,7 +76,7 @@ def extract(
         config, zoo=zoo or None, metadata=metadata, workers=workers, scheduler=scheduler, strict=strict
     ).with_extract(kernel=kernel, compression=compression)
     report = stage.extract(settings, _output(out, settings, "dataset.h5"), force=force)
-    print(json.dumps(messages.extract_summary(report)) if as_json else messages.extract_text(report))
+    _show(json.dumps(messages.extract_summary(report)) if as_json else messages.extract_text(report))
     failed = report.statuses["failed"] + report.statuses["crashed"]
     if report.action == "nothing" or (settings.strict and failed):
         raise typer.Exit(1)
@@ -95,7 +99,7 @@ def analyze(
     settings = _load(config, workers=workers, scheduler=scheduler).with_analyze(by=tuple(by) if by else None)
     path = dataset or _output(None, settings, "dataset.h5")
     report = stage.analyze(path, _output(out, settings, "results"), settings)
-    print(json.dumps(messages.analyze_summary(report)) if as_json else messages.analyze_text(report))
+    _show(json.dumps(messages.analyze_summary(report)) if as_json else messages.analyze_text(report))
 
 
 @app.command(epilog="Example: filterdb info dataset.h5")
@@ -108,7 +112,7 @@ def info(
     from filterdb.store import DatasetFile
 
     with DatasetFile(dataset) as file:
-        print(json.dumps(messages.info_summary(file)) if as_json else messages.info_text(file))
+        _show(json.dumps(messages.info_summary(file)) if as_json else messages.info_text(file))
 
 
 @app.command(epilog="Example: filterdb verify dataset.h5")
@@ -118,47 +122,67 @@ def verify(dataset: Annotated[Path, typer.Argument(help="The data set file.")]) 
 
     problems = store.verify(dataset)
     for problem in problems:
-        print(problem)
+        _show(problem)
     if problems:
         raise typer.Exit(1)
-    print(f"{dataset}: every hash and invariant holds")
+    _show(f"{dataset}: every hash and invariant holds")
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(
+    invoke_without_command=True,
+    epilog="Example: filterdb extract models/ --metadata models.csv --out dataset.h5",
+)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        print(__version__)
+        _show(__version__)
         raise typer.Exit
+
+
+class _Interrupted(BaseException):
+    """A signal asks the run to end; no library takes it for something of its own."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 1 nothing usable, 2 wrong usage."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_guarded(lambda: app(args=arguments, standalone_mode=False)))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _guarded(command: Callable[[], Any]) -> int:
-    import click
-
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return int(command() or 0)
+        app(args=arguments)
+        sys.exit(0)
     except FilterDBError as error:
-        print(f"filterdb: {error}", file=sys.stderr)
-        return error.exit_code
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except KeyboardInterrupt:
+        print(f"filterdb: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, OutputError):
+            # HDF5 cannot forget a file that it failed to write: it tries again when Python ends, and crashes.
+            os._exit(error.exit_code)
+        sys.exit(error.exit_code)
+    except _Interrupted as interrupted:
         print("filterdb: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        sys.exit(128 + interrupted.args[0])
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for other in _SIGNALS:
+        signal.signal(other, _leave)
+    raise _Interrupted(number)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave at once: who asks twice does not want to wait. Worker processes end with this one."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
+    os._exit(128 + number)
+
+
+def _show(text: str) -> None:
+    """Print a result; whoever stopped reading it knows why."""
+    try:
+        print(text, flush=True)
     except BrokenPipeError:
-        return 0
+        # Python flushes once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

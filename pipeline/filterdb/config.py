@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from filterdb.errors import ConfigError, nearest
 from filterdb.types import Kernel
@@ -22,11 +25,25 @@ def _as_list(value: object) -> object:
 def _as_kernel(value: object) -> object:
     if isinstance(value, str):
         return Kernel.parse(value)
+    if not isinstance(value, Kernel):
+        raise ValueError("a kernel is written like 3x3")  # noqa: TRY004 - what pydantic expects
     return value
 
 
 def _as_bytes(value: object) -> object:
     return parse_size(value) if isinstance(value, str) and value != "auto" else value
+
+
+def _checked_name(name: str) -> str:
+    if name.startswith(".") or not name.isprintable() or len(name) > 100 or set(name) & set("/\\"):
+        raise ValueError("the name of a folder, without slashes")
+    return name
+
+
+def _checked_scheduler(address: str) -> str:
+    if address != "local" and re.fullmatch(r"[a-z]+://\S+", address) is None:
+        raise ValueError("'local', or an address such as tcp://10.0.0.1:8786")
+    return address
 
 
 class _Section(BaseModel):
@@ -38,8 +55,8 @@ class ExtractConfig(_Section):
 
     kernel: Annotated[Kernel, BeforeValidator(_as_kernel)] = Kernel(3, 3)
     compression: Literal["none", "gzip"] = "none"
-    timeout: Annotated[float, Field(gt=0)] = 600.0
-    memory: Annotated[int | Literal["auto"], BeforeValidator(_as_bytes)] = "auto"
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
+    memory: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_as_bytes)] = "auto"
 
 
 class AnalyzeConfig(_Section):
@@ -68,11 +85,11 @@ class RunConfig(_Section):
         Stop with an error where a model fails, instead of listing it.
     """
 
-    name: str = ""
+    name: Annotated[str, AfterValidator(_checked_name)] = ""
     zoo: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
     metadata: str | None = None
     workers: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
-    scheduler: str = "local"
+    scheduler: Annotated[str, AfterValidator(_checked_scheduler)] = "local"
     strict: bool = False
     extract: ExtractConfig = ExtractConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
@@ -114,16 +131,35 @@ class RunConfig(_Section):
         return self.with_values(analyze={**dict(self.analyze), **given})
 
 
+_MAX_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that appears twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"the key {twice!r} appears twice")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ConfigError("the file is too large", where=path, expected=f"{_MAX_BYTES:,} bytes at most")
+        # The loader is one of SafeLoader's kind: it makes plain containers and nothing else.
+        data = yaml.load(text.decode("utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise ConfigError(
             "no such configuration file", where=path, hint="configs/demo.yaml is an example"
         ) from None
     except OSError as error:
         raise ConfigError(f"the file cannot be read: {error.strerror}", where=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"the file is no YAML: {error}", where=path) from error
     if data is None:
         return {}
@@ -134,44 +170,61 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _explain(model: type[BaseModel], error: ValidationError, where: object) -> ConfigError:
     """Turn pydantic's first complaint into a message that names the key and the nearest known one."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"] if isinstance(part, str)]
-    key = ".".join(location) or "?"
-    if first["type"] != "extra_forbidden":
-        message = first["msg"].removeprefix("Value error, ")
-        return ConfigError(f"{key} = {first['input']!r} cannot be used", where=where, expected=message)
-    section = model
-    for part in location[:-1]:
-        annotation = section.model_fields[part].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            section = annotation
-    known = list(section.model_fields)
-    close = nearest(location[-1], known)
+    first, *others = error.errors(include_url=False)
+    section, path, unknown = _locate(model, first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = list(section.model_fields)
+        close = nearest(unknown, known)
+        return ConfigError(
+            f"unknown key {'.'.join([*path, unknown])!r}",
+            where=where,
+            expected=f"one of {', '.join(known)}",
+            hint=f"did you mean {close!r}?" if close else None,
+        )
+    # A key that may be of several kinds has a complaint for each.
+    same = [first, *(other for other in others if _locate(model, other["loc"])[1] == path)]
+    messages = dict.fromkeys(entry["msg"].removeprefix("Value error, ") for entry in same)
+    # The input may be nested without end, and repeated without bound.
+    value = reprlib.repr(first["input"])[:100]
     return ConfigError(
-        f"unknown key {key!r}",
+        f"{'.'.join(path) or 'the file'} = {value} cannot be used",
         where=where,
-        expected=f"one of {', '.join(known)}",
-        hint=f"did you mean {close!r}?" if close else None,
+        expected=", or ".join(messages),
     )
 
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+def _locate(
+    model: type[BaseModel], location: tuple[str | int, ...]
+) -> tuple[type[BaseModel], list[str], str]:
+    """Return the section that a complaint is about, the keys down to it, and what follows them."""
+    section, path = model, list[str]()
+    for part in location:
+        if not isinstance(part, str) or part not in section.model_fields:
+            return section, path, str(part)
+        path.append(part)
+        annotation = section.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+    return section, path, ""
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """Read a size in bytes such as ``"4 GiB"``.
+    """Read a size in bytes such as ``"4 GiB"`` or ``"500MB"``.
 
     Parameters
     ----------
     text
-        A number with a unit.
+        A number with a unit; bytes where there is none.
     """
-    digits = text.strip().rstrip("BKMGIbkmgi ")
-    unit = text.strip()[len(digits) :].strip().upper()
-    try:
-        return int(float(digits) * _UNITS[unit])
-    except (ValueError, KeyError):
-        raise ValueError(f"a size is written like 4GiB or 500MB, got {text!r}") from None
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]) or len(match[1]) > 24:
+        raise ValueError(f"a size is written like 4GiB or 500MB, got {text!r}")
+    base = 1024 if match[3] else 1000
+    return int(Fraction(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
 
 
 def demo_folder() -> Path:

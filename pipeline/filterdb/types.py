@@ -97,6 +97,22 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a layer's filters lie in a file, byte for byte as a data set holds them.
+
+    Parameters
+    ----------
+    location
+        The external file relative to the model's folder; empty for the model file itself.
+    offset
+        First byte.
+    """
+
+    location: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
     """One ``.onnx`` file of a zoo.
 

@@ -173,7 +173,7 @@ def test_a_bad_file_that_no_convolution_needs_costs_nothing(folder: Path) -> Non
 def test_external_data_may_lie_under_another_root(folder: Path, tmp_path: Path) -> None:
     path = write_model(tmp_path / "elsewhere" / "m.onnx", outside(folder))
     with open_model(path, root=folder) as model:
-        assert len(model.extract(Kernel(3, 3), lambda _: None).layers) == 2
+        assert len(model.extract(Kernel(3, 3), lambda *_: None).layers) == 2
 
 
 def test_weights_beyond_two_gigabytes_are_read_without_reading_the_rest(folder: Path) -> None:

@@ -254,7 +254,7 @@ def test_memory_is_bounded_by_the_largest_layer_and_not_by_the_model(tmp_path: P
     tracemalloc.start()
     try:
         with open_model(path) as model:
-            record = model.extract(Kernel(3, 3), lambda _: None)
+            record = model.extract(Kernel(3, 3), lambda *_: None)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -378,7 +378,7 @@ def test_the_hash_of_a_model_is_the_hash_of_its_bytes(tmp_path: Path) -> None:
     with open_model(path) as model:
         assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert model.size == path.stat().st_size
-        record = model.extract(Kernel(3, 3), lambda _: None)
+        record = model.extract(Kernel(3, 3), lambda *_: None)
     assert (record.sha256, record.size) == (model.sha256, model.size)
 
 
@@ -393,7 +393,7 @@ def test_a_closed_model_says_that_it_is_closed(tmp_path: Path) -> None:
     with open_model(write_model(tmp_path / "m.onnx", conv_model((1, 1, 3, 3)))) as model:
         pass
     with pytest.raises(ValueError, match="closed"):
-        model.extract(Kernel(3, 3), lambda _: None)
+        model.extract(Kernel(3, 3), lambda *_: None)
 
 
 def test_filters_may_be_kept_after_the_model_is_closed_and_changed(tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_filters_may_be_kept_after_the_model_is_closed_and_changed(tmp_path: Pat
 
 
 def test_an_error_of_the_sink_is_not_swallowed(tmp_path: Path) -> None:
-    def full(_: Any) -> None:
+    def full(_filters: Any, _origin: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with (

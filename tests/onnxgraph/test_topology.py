@@ -194,7 +194,7 @@ def test_functions_that_double_at_every_level_are_refused(tmp_path: Path) -> Non
         open_model(path, limits=Limits(nodes=20_000)) as model,
         pytest.raises(UnsafeModelError, match="more than 20000 nodes"),
     ):
-        model.extract(Kernel(3, 3), lambda _: None)
+        model.extract(Kernel(3, 3), lambda *_: None)
 
 
 def test_a_dense_graph_is_measured_in_linear_time(tmp_path: Path) -> None:

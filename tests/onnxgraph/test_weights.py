@@ -853,7 +853,7 @@ def test_an_operator_that_asks_for_terabytes_is_refused_before_it_gets_them(
 ) -> None:
     path = write_model(tmp_path / "m.onnx", make())
     with open_model(path, limits=Limits(constant_bytes=1 << 28)) as model:
-        record = model.extract(Kernel(3, 3), lambda _: pytest.fail("there is nothing to extract"))
+        record = model.extract(Kernel(3, 3), lambda *_: pytest.fail("there is nothing to extract"))
     (layer,) = record.skipped
     assert any(word in layer.reason for word in ("limit", "would take", "size of its result")), layer.reason
 
@@ -863,7 +863,7 @@ def test_the_work_for_one_weight_is_bounded(tmp_path: Path) -> None:
     nodes = [node("Neg", [a], [b]) for a, b in itertools.pairwise(names)]
     path = write_model(tmp_path / "m.onnx", weight_model(nodes, [tensor("a", W)]))
     with open_model(path, limits=Limits(fold_bytes=W.nbytes * 50)) as model:
-        record = model.extract(Kernel(3, 3), lambda _: None)
+        record = model.extract(Kernel(3, 3), lambda *_: None)
     assert "takes more than" in record.skipped[0].reason
 
 

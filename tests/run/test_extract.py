@@ -85,5 +85,5 @@ def test_a_broken_model_costs_only_itself(small_zoo: Path, tmp_path: Path) -> No
 
 
 def test_a_folder_without_models_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no .onnx file"):
+    with pytest.raises(UsageError, match=r"no \.onnx file"):
         run(tmp_path, tmp_path / "dataset.h5")

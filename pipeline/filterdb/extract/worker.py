@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from filterdb.errors import ModelError
-from filterdb.extract.shard import ShardWriter
+from filterdb.errors import ModelError, OutputError
+from filterdb.extract.shard import ShardWriter, cannot_write, is_intact
 from filterdb.onnxgraph import EXTRACTOR_VERSION, open_model
 from filterdb.types import Kernel
 
@@ -27,12 +28,15 @@ class Task:
         Kernel size to extract.
     identify_only
         Compute the model's identity and stop there.
+    known_counts
+        Leave a model alone that the list of known models names; without it, only what is staged counts.
     """
 
     path: Path
     staging: Path
     kernel: Kernel
     identify_only: bool = False
+    known_counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,14 @@ def failure_path(staging: Path, sha256: str, kernel: Kernel) -> Path:
     return shard_path(staging, sha256, kernel).with_suffix(".failed")
 
 
+def read_failure(path: Path) -> str:
+    """Return the reason that is kept in a file, empty where there is none."""
+    try:
+        return str(json.loads(path.read_text("utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def known_path(staging: Path) -> Path:
     """Return the list of models that an older data set file already holds."""
     return staging / "known.json"
@@ -85,7 +97,7 @@ def run(task: Task) -> Outcome:
     try:
         with open_model(task.path) as model:
             sha256, size = model.sha256, model.size
-            if task.identify_only or _is_known(task, sha256):
+            if task.identify_only or _is_known(task, sha256) or _is_staged(task, sha256):
                 return Outcome(sha256, size, parsed)
             parsed = True
             with ShardWriter(shard_path(task.staging, sha256, task.kernel)) as shard:
@@ -94,15 +106,43 @@ def run(task: Task) -> Outcome:
     except ModelError as error:
         if sha256:
             _keep_failure(task, sha256, error.reason)
-        return Outcome(sha256, size, parsed, error.reason)
+        return Outcome(sha256, size or file_size(task.path), parsed, error.reason)
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a file, 0 where nobody can tell."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _is_known(task: Task, sha256: str) -> bool:
-    return (
-        sha256 in _known(known_path(task.staging), known_path(task.staging).stat().st_mtime_ns)
-        or shard_path(task.staging, sha256, task.kernel).exists()
-        or failure_path(task.staging, sha256, task.kernel).exists()
-    )
+    return task.known_counts and sha256 in _known(known_path(task.staging), _begun(task))
+
+
+def _is_staged(task: Task, sha256: str) -> bool:
+    """Tell whether a model needs no parsing; what an earlier run staged may have suffered since."""
+    if read_failure(failure_path(task.staging, sha256, task.kernel)):
+        return True
+    shard = shard_path(task.staging, sha256, task.kernel)
+    try:
+        own = shard.stat().st_mtime_ns >= _begun(task)
+    except FileNotFoundError:
+        return False
+    return own or is_intact(shard, task.kernel.size)
+
+
+def _begun(task: Task) -> int:
+    """Return when this run began, by the clock of the file system that its workers share."""
+    try:
+        return known_path(task.staging).stat().st_mtime_ns
+    except OSError as error:
+        raise OutputError(
+            f"a worker does not see the staging folder: {error.strerror}",
+            where=task.staging,
+            expected="a file system that all workers share",
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -112,6 +152,9 @@ def _known(path: Path, changed: int) -> frozenset[str]:  # noqa: ARG001 - a work
 
 def _keep_failure(task: Task, sha256: str, reason: str) -> None:
     path = failure_path(task.staging, sha256, task.kernel)
-    temporary = path.with_suffix(".failed.tmp")
-    temporary.write_text(json.dumps({"reason": reason}))
-    temporary.replace(path)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(json.dumps({"reason": reason}))
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error

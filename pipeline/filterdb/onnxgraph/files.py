@@ -8,9 +8,14 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from filterdb.errors import ExternalDataError, ModelError, NotAModelError, UnsafeModelError
 from filterdb.onnxgraph.text import clean
+from filterdb.types import Origin
 
 _CHUNK = 1 << 24
 # A pipe or a device must neither hang the open nor be read.
@@ -45,6 +50,13 @@ class MappedFile:
         last = self.size if length is None else min(self.size, start + length)
         if last > first:
             self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def offset_of(self, array: NDArray[Any]) -> int | None:
+        """Return where an array's memory begins in the file, or nothing where it is not part of it."""
+        if not self.size or not array.size:
+            return None
+        offset = array.ctypes.data - np.frombuffer(self.view, np.uint8).ctypes.data
+        return int(offset) if 0 <= offset <= self.size - array.nbytes else None
 
     def sha256(self) -> bytes:
         """Return the digest of the whole file."""
@@ -134,6 +146,13 @@ class ExternalFiles:
                 expected="the file that the model was saved with",
             )
         return file.view[offset : offset + length]
+
+    def origin_of(self, array: NDArray[Any]) -> Origin | None:
+        """Return where an array's memory lies in these files, or nothing where it is not part of them."""
+        for location, file in self._files.items():
+            if isinstance(file, MappedFile) and (offset := file.offset_of(array)) is not None:
+                return Origin(location, offset)
+        return None
 
     def release(self) -> None:
         """Let the system drop what was read of the files."""

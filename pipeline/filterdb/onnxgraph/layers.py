@@ -109,6 +109,9 @@ class LayerReader:
         try:
             item.weight = self._finder.find(item.node, item.kind)
             item.reason = item.kind.refused or self._misfit(item, item.weight.shape)
+        except MemoryError:
+            # Not the layer's trouble but the machine's: another run may have more, and find the weight.
+            raise
         except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
             item.reason = item.kind.refused or _reason(error)
 
@@ -136,6 +139,8 @@ class LayerReader:
     def _filters(self, item: Candidate, weight: Weight) -> Filters | None:
         try:
             array = self._finder.read(item.node, item.kind, weight)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
             item.reason = _reason(error)
             return None
@@ -160,7 +165,7 @@ class LayerReader:
             weight_source=weight.source,
             bn_follows=_bn_follows(node),
             nonfinite=int(filters.size - np.count_nonzero(np.isfinite(filters))),
-            weights_sha256=hashlib.sha256(filters.astype("<f4", copy=False).data).hexdigest(),
+            weights_sha256=hashlib.sha256(np.asarray(filters, dtype="<f4").data).hexdigest(),
         )
         self.kernels[str(weight.shape[2:])] += layer.n_filters
         return layer

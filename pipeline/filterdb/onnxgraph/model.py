@@ -21,9 +21,12 @@ from filterdb.onnxgraph.load import Loaded, load
 from filterdb.onnxgraph.tensors import external_locations
 from filterdb.onnxgraph.text import as_text, clean
 from filterdb.onnxgraph.topology import measure
-from filterdb.types import Filters, Kernel, ModelRecord
+from filterdb.types import Filters, Kernel, ModelRecord, Origin
 
 _RELEASE = 1 << 20
+
+Sink = Callable[[Filters, Origin | None], None]
+"""What takes a layer's filters, and where they lie in a file just so, if they do."""
 _WORTH_A_THREAD = 1 << 23
 
 
@@ -66,7 +69,7 @@ class OpenModel:
         """Bytes of the file and of its external data."""
         return self._identity()[1]
 
-    def extract(self, kernel: Kernel, sink: Callable[[Filters], None]) -> ModelRecord:
+    def extract(self, kernel: Kernel, sink: Sink) -> ModelRecord:
         """Read every convolution of the model.
 
         Parameters
@@ -74,7 +77,8 @@ class OpenModel:
         kernel
             Height and width of the kernels to extract.
         sink
-            Called once for each record, in the order of the records, with its filters.
+            Called once for each record, in the order of the records, with its filters and, where these lie
+            in a file just so, with where. The filters are good until it returns.
 
         Raises
         ------
@@ -93,7 +97,7 @@ class OpenModel:
                 finally:
                     hashed.result()
 
-    def _extract(self, loaded: Loaded, kernel: Kernel, sink: Callable[[Filters], None]) -> ModelRecord:
+    def _extract(self, loaded: Loaded, kernel: Kernel, sink: Sink) -> ModelRecord:
         graph = unfold(loaded.model, self._limits)
         topology = measure(graph)
         reader = LayerReader(graph, Folder(loaded.tensors, self._limits), kernel)
@@ -160,18 +164,17 @@ def open_model(path: Path | str, *, root: Path | None = None, limits: Limits | N
         return OpenModel(path, load(path, root=root, limits=limits), limits)
 
 
-def read_model(
-    path: Path | str, *, kernel: Kernel | None = None, sink: Callable[[Filters], None] | None = None
-) -> ModelRecord:
+def read_model(path: Path | str, *, kernel: Kernel | None = None, sink: Sink | None = None) -> ModelRecord:
     """Open a file, extract its 3x3 kernels or others, close it."""
     with open_model(path) as model:
-        return model.extract(kernel or Kernel(3, 3), sink or (lambda _: None))
+        return model.extract(kernel or Kernel(3, 3), sink or (lambda _filters, _origin: None))
 
 
 def read_layers(path: Path | str, *, kernel: Kernel | None = None) -> tuple[ModelRecord, list[Filters]]:
     """Return a small model's record and all its filters."""
     blocks: list[Filters] = []
-    return read_model(path, kernel=kernel, sink=blocks.append), blocks
+    record = read_model(path, kernel=kernel, sink=lambda filters, _origin: blocks.append(filters.copy()))
+    return record, blocks
 
 
 @contextmanager
@@ -184,11 +187,11 @@ def _model_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _releasing(sink: Callable[[Filters], None], loaded: Loaded) -> Callable[[Filters], None]:
-    """Wrap a sink so that pages of the file that are done with do not pile up."""
+def _releasing(sink: Sink, loaded: Loaded) -> Callable[[Filters], None]:
+    """Tell a sink where filters lie, and let pages of the file go that are done with."""
 
     def pass_on(filters: Filters) -> None:
-        sink(filters)
+        sink(filters, loaded.tensors.origin_of(filters))
         if filters.nbytes >= _RELEASE:
             loaded.tensors.release()
 

@@ -47,6 +47,8 @@ def by_reference(call: Call) -> Sequence[Array]:
     feeds = {info.name: array for info, array in zip(model.graph.input, _given(call), strict=True)}
     try:
         made = ReferenceEvaluator(model).run(None, feeds)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a reference implementation raises, the layer cannot be had
         raise WeightError(f"{call.name} cannot be computed: {type(error).__name__}: {error}") from error
     return [np.asarray(array) for array in made]
@@ -88,6 +90,8 @@ def _check_size(call: Call, model: onnx.ModelProto) -> None:
             probe.graph.initializer.append(numpy_helper.from_array(np.array(array, order="C"), info.name))
     try:
         inferred = shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
+    except MemoryError:
+        raise
     except Exception as error:
         raise WeightError(f"{call.name} does not fit its inputs: {error}") from error
     total = sum(array.nbytes for array in _given(call))

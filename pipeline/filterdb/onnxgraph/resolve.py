@@ -105,7 +105,8 @@ class WeightFinder:
         if array.shape != weight.shape:
             raise WeightError(f"the weight has the shape {list(array.shape)}, not {list(weight.shape)}")
         with np.errstate(all="ignore"):
-            return array.astype(np.float32, order="C")
+            # A plain float32 weight stays where it is in the mapped file.
+            return np.ascontiguousarray(array, dtype=np.float32)
 
     def _parameter(self, node: Node, place: int | None) -> Array | None:
         value = node.inputs[place] if place is not None and place < len(node.inputs) else None

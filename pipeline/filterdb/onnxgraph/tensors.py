@@ -17,6 +17,7 @@ from filterdb.errors import WeightError
 from filterdb.onnxgraph.files import ExternalFiles, MappedFile
 from filterdb.onnxgraph.text import as_text
 from filterdb.onnxgraph.wire import Blobs
+from filterdb.types import Origin
 
 Array = NDArray[Any]
 
@@ -77,6 +78,11 @@ class TensorReader:
         else:
             self._check_dense_size(shape, dtype_of(tensor.values))
         return shape
+
+    def origin_of(self, array: Array) -> Origin | None:
+        """Return where an array lies in the files, or nothing where it was computed or copied."""
+        offset = self.file.offset_of(array)
+        return self.external.origin_of(array) if offset is None else Origin("", offset)
 
     def release(self) -> None:
         """Let the system drop what was read of all files."""

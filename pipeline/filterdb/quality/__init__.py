@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from filterdb.quality.labels import Thresholds, label
 from filterdb.quality.metrics import (
+    METRICS,
     layer_quality,
     norms,
     orthogonality,
     random_entropy,
-    sparse_filters,
+    record_quality,
+    sparsity,
     variance_entropy,
 )
 
 __all__ = [
+    "METRICS",
     "Thresholds",
     "label",
     "layer_quality",
     "norms",
     "orthogonality",
     "random_entropy",
-    "sparse_filters",
+    "record_quality",
+    "sparsity",
     "variance_entropy",
 ]

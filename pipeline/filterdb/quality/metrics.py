@@ -1,4 +1,4 @@
-"""Quality metrics as functions of plain arrays; ``docs/metrics.md`` has the formulas."""
+"""Quality metrics of a layer, as functions of its statistics; ``docs/metrics.md`` has the formulas."""
 
 from __future__ import annotations
 
@@ -6,115 +6,122 @@ import math
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from filterdb.stats import Moments, finite_rows, moments_of
+from filterdb.stats import Moments, RecordStats, measure_record
 from filterdb.types import Filters
 
-SPARSITY_EPS: Final = 0.01
+METRICS: Final = (
+    "n",
+    "sparsity",
+    "variance_entropy",
+    "variance_entropy_norm",
+    "variance_entropy_clean",
+    "variance_entropy_clean_norm",
+    "orthogonality",
+    "norm_l1",
+    "norm_l2",
+    "norm_l1_norm",
+    "norm_l2_norm",
+)
+"""Names and order of the metrics: torchconvquality's."""
+
+_NO_VARIANCE: Final = 1e-12
+"""Variance below this share of the uncentred second moment is rounding."""
 
 
 def random_entropy(n: int) -> float:
     """Return T_H: the variance entropy that a layer of n random filters has, as a fit."""
+    if n < 1:
+        return math.nan
     scale, offset, slope, base = 1.2618047, 2.30436435, 0.88767525, -0.31050834
-    return scale / (1 + math.exp(-slope * (math.log2(n) - offset))) + base if n else math.nan
+    return scale / (1 + math.exp(-slope * (math.log2(n) - offset))) + base
 
 
-def sparse_filters(filters: Filters, *, eps: float = SPARSITY_EPS) -> NDArray[np.bool_]:
-    """Tell which filters are sparse: all their magnitudes below a share of the layer's largest.
-
-    Parameters
-    ----------
-    filters
-        A layer's filters.
-    eps
-        The share.
-    """
-    magnitudes = np.abs(filters)
-    threshold = magnitudes.max(initial=np.float32(0)) * np.float32(eps)
-    if threshold == 0:
-        return np.ones(len(filters), dtype=bool)
-    return np.asarray((magnitudes < threshold).all(axis=1))
+def sparsity(stats: RecordStats) -> float:
+    """Return the share of filters whose magnitudes are all below 1 % of the layer's largest."""
+    return 1 - stats.dense.n / stats.finite if stats.finite else math.nan
 
 
 def variance_entropy(moments: Moments) -> tuple[float, str]:
-    """Return the entropy of a layer's explained variance, base 10, and a reason where it is degenerate.
+    """Return the entropy of the explained variance, base 10, and a reason where it is degenerate.
 
     Parameters
     ----------
     moments
-        Moments of the layer's filters.
+        Moments of the filters.
     """
     if moments.n == 0:
         return math.nan, "no filter is left"
     if moments.n == 1:
         return 0.0, "one filter has no variance"
-    variance = np.clip(np.linalg.eigvalsh(moments.scatter), 0, None)
-    second_moment = variance.sum() + moments.n * float(moments.mean @ moments.mean)
-    if variance.sum() <= second_moment * np.finfo(np.float64).eps * moments.n:
+    total = float(np.trace(moments.scatter))
+    second_moment = total + moments.n * float(moments.mean @ moments.mean)
+    if total <= second_moment * _NO_VARIANCE:
         return 0.0, "the filters do not vary"
-    share = variance / variance.sum()
+    share = np.clip(np.linalg.eigvalsh(moments.scatter) / total, 0, None)
     share = share[share > 0]
     return max(0.0, -float(share @ np.log10(share))), ""
 
 
-def orthogonality(weights: Filters) -> float:
-    """Return how orthogonal the rows of a matrix are: 1 where all pairs are, less where they align.
+def orthogonality(stats: RecordStats) -> float:
+    """Return how orthogonal output channels are: 1 where all pairs are, less where they align."""
+    n = stats.channels
+    return min(max(1 - stats.overlap / (n * (n - 1)), 0.0), 1.0) if n > 1 else math.nan
+
+
+def norms(stats: RecordStats) -> dict[str, float]:
+    """Return the L1 and L2 norm of the whole weight, as it is and standardized."""
+    count = stats.finite * len(stats.raw.mean)
+    mean = float(stats.raw.mean.mean())
+    square = stats.square_deviation + count * mean**2
+    varies = count > 1 and stats.square_deviation > square * _NO_VARIANCE
+    deviation = math.sqrt(stats.square_deviation / (count - 1)) if varies else math.nan
+    return {
+        "norm_l1": stats.l1,
+        "norm_l2": math.sqrt(square),
+        "norm_l1_norm": stats.absolute_deviation / deviation,
+        # The sum of squared standardized values is one less than their number, by definition.
+        "norm_l2_norm": math.sqrt(count - 1) if varies else math.nan,
+    }
+
+
+def record_quality(stats: RecordStats) -> dict[str, float | int | str]:
+    """Return every metric of a layer, and the reasons of those that are undefined or degenerate.
 
     Parameters
     ----------
-    weights
-        One row an output channel.
+    stats
+        The layer's statistics.
     """
-    n = len(weights)
-    if n < 2:
-        return math.nan
-    rows = weights.astype(np.float64)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return 1 - float(np.abs(rows @ rows.T - np.eye(n)).sum()) / (n * (n - 1))
-
-
-def norms(filters: Filters) -> dict[str, float]:
-    """Return the L1 and L2 norms of a layer's weight, as it is and standardized."""
-    values = filters.astype(np.float64).ravel()
-    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
-    normal = (values - values.mean()) / deviation if deviation > 0 else np.full(len(values), math.nan)
+    entropy, reason = variance_entropy(stats.raw)
+    clean, clean_reason = variance_entropy(stats.dense)
+    reasons = (reason, clean_reason and f"without sparse filters: {clean_reason}")
     return {
-        "norm_l1": float(np.abs(values).sum()),
-        "norm_l2": float(np.sqrt(values @ values)),
-        "norm_l1_norm": float(np.abs(normal).sum()),
-        "norm_l2_norm": float(np.sqrt(normal @ normal)),
+        "n": stats.n,
+        "sparsity": sparsity(stats),
+        "variance_entropy": entropy,
+        "variance_entropy_norm": _normalized(entropy, stats.raw.n),
+        "variance_entropy_clean": clean,
+        "variance_entropy_clean_norm": _normalized(clean, stats.dense.n),
+        "orthogonality": orthogonality(stats),
+        **norms(stats),
+        "reason": "; ".join(part for part in reasons if part),
     }
 
 
 def layer_quality(filters: Filters, *, out_channels: int) -> dict[str, float | int | str]:
-    """Return every metric of one layer by torchconvquality's names, and the reasons of undefined ones.
+    """Return every metric of a layer that is in memory.
 
     Parameters
     ----------
     filters
-        The layer's filters; those with NaN or Inf are left out.
+        Its filters; those with NaN or Inf are left out.
     out_channels
         How many output channels they belong to.
     """
-    finite = finite_rows(filters)
-    sparse = sparse_filters(finite)
-    entropy, reason = variance_entropy(moments_of(finite))
-    clean, clean_reason = variance_entropy(moments_of(finite[~sparse]))
-    whole = len(finite) == len(filters)
-    rows = filters.reshape(out_channels, -1)
-    return {
-        "n": len(filters),
-        "sparsity": float(sparse.mean()) if len(finite) else math.nan,
-        "variance_entropy": entropy,
-        "variance_entropy_norm": _normalized(entropy, len(finite)),
-        "variance_entropy_clean": clean,
-        "variance_entropy_clean_norm": _normalized(clean, int((~sparse).sum())),
-        "orthogonality": orthogonality(rows if whole else rows[np.isfinite(rows).all(axis=1)]),
-        **norms(finite),
-        "reason": "; ".join(part for part in (reason, clean_reason and f"clean: {clean_reason}") if part),
-    }
+    rows = np.ascontiguousarray(filters, dtype=np.float32)
+    stats = measure_record(lambda start, stop: rows[start:stop], n=len(rows), out_channels=out_channels)
+    return record_quality(stats)
 
 
 def _normalized(entropy: float, n: int) -> float:

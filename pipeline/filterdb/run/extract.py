@@ -6,36 +6,30 @@ earlier run staged, and what an older data set file holds, is not parsed again.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from filterdb import schema
 from filterdb.config import RunConfig, resolve_metadata, resolve_zoo
-from filterdb.errors import CorruptDataError, FilterDBError, StoreError, WorkerError
+from filterdb.errors import OutputError
 from filterdb.extract import shard, worker
 from filterdb.extract.discover import discover
 from filterdb.extract.metadata import Metadata, join_metadata
 from filterdb.onnxgraph import EXTRACTOR_VERSION
 from filterdb.run import files, provenance, workers
+from filterdb.run.previous import PreviousFile
 from filterdb.run.progress import progress
-from filterdb.store import (
-    DatasetFile,
-    Tables,
-    ZooEntry,
-    build_tables,
-    filters_sha256,
-    read_records,
-    write_dataset,
-)
+from filterdb.run.staging import Staging
+from filterdb.store import Tables, ZooEntry, build_tables, write_dataset
 from filterdb.store.hashing import content_hash
-from filterdb.types import Filters, Kernel, ModelRecord, ModelSource, RowRange
+from filterdb.types import Filters, ModelRecord, ModelSource
 
 Action = Literal["extracted", "fresh", "nothing"]
 
@@ -59,6 +53,8 @@ class ExtractReport:
         Models that were parsed, and models taken from an earlier run or file.
     metadata
         The join, for what did not match.
+    notes
+        What went another way than expected, such as an older file that was damaged.
     """
 
     action: Action
@@ -68,6 +64,7 @@ class ExtractReport:
     parsed: int
     reused: int
     metadata: Metadata
+    notes: tuple[str, ...] = ()
 
     @property
     def statuses(self) -> Counter[str]:
@@ -87,242 +84,213 @@ def extract(config: RunConfig, out: Path, *, force: bool = False) -> ExtractRepo
     force
         Parse every model again.
     """
-    sources = discover([resolve_zoo(entry) for entry in config.zoo])
-    metadata = join_metadata(sources, resolve_metadata(config.metadata))
-    with files.writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.with_name(f"{out.name}.staging")
-    with files.exclusive_folder(staging, purpose=str(out)), ExitStack() as stack:
+    timings = provenance.Timings()
+    with timings.phase("scan"):
+        sources = discover([resolve_zoo(entry) for entry in config.zoo])
+        metadata = join_metadata(sources, resolve_metadata(config.metadata))
+    files.require_place(out)
+    folder = out.with_name(f"{out.name}.staging")
+    with files.exclusive_folder(folder, purpose=str(out)), ExitStack() as stack:
         if force:
-            files.discard_content(staging)
-        old = None if force else _OldFile.open(out, config.extract.kernel, stack)
-        outcomes = _run_workers(sources, staging, config, known=old.known if old else frozenset())
-        run = _Run(config, out, staging, sources, metadata, outcomes, old)
-        report = run.finish()
-        files.discard(staging)
+            files.discard_content(folder)
+        previous, note = (None, "") if force else PreviousFile.open(out, config.extract.kernel, stack)
+        staging = Staging(folder, config)
+        run = _Run(config, out, sources, metadata, staging, previous, timings, [note] if note else [])
+        report = None
+        try:
+            report = run.finish()
+        finally:
+            # What is staged is what the next run goes on from.
+            if report is not None or staging.is_empty():
+                files.discard(folder)
     return report
 
 
-class _OldFile:
-    """The data set file of an earlier run, as a source of models that need no parsing."""
-
-    def __init__(self, file: DatasetFile) -> None:
-        self.file = file
-        self.records: dict[str, tuple[ModelRecord, tuple[int, ...]]] = {}
-        for _, record, rows in read_records(file.tables):
-            self.records.setdefault(record.sha256, (record, rows))
-        failed = file.tables.models[file.tables.models["status"] == "failed"]
-        self.failures = {
-            sha256: str(reason)
-            for sha256, reason in zip(failed["sha256"], failed["reason"], strict=True)
-            if isinstance(sha256, str) and sha256
-        }
-
-    @property
-    def known(self) -> frozenset[str]:
-        return frozenset(self.records) | frozenset(self.failures)
-
-    @classmethod
-    def open(cls, path: Path, kernel: Kernel, stack: ExitStack) -> _OldFile | None:
-        """Open an older file if it can serve; one that is damaged or of another kind cannot."""
-        try:
-            file = stack.enter_context(DatasetFile(path))
-            usable = file.kernel == kernel and file.attributes.get("extractor_version") == EXTRACTOR_VERSION
-            return cls(file) if usable else None
-        except (StoreError, FilterDBError):
-            return None
-
-    def filters(self, rows: Sequence[int], layers: Sequence[Any]) -> Iterator[Filters]:
-        """Copy filters, trusting none that do not match their hash."""
-        meta = self.file.tables.meta
-        for row, layer in zip(rows, layers, strict=True):
-            block = self.file.read(
-                RowRange(int(meta["filter_start"].iloc[row]), int(meta["filter_end"].iloc[row]))
-            )
-            if filters_sha256(block) != layer.weights_sha256:
-                raise CorruptDataError(
-                    f"the filters of layer {layer.name} have changed since they were written",
-                    where=self.file.path,
-                    hint="extract again with --force",
-                )
-            yield block
-
-
-def _run_workers(
-    sources: Sequence[ModelSource], staging: Path, config: RunConfig, *, known: frozenset[str]
-) -> dict[str, worker.Outcome]:
-    """Stage every model that is not staged or known, and return the outcomes by name."""
-    with files.writing(staging):
-        files.remove_temporary(staging)
-        worker.known_path(staging).write_text(json.dumps(sorted(known)))
-    sizes = {source.name: _size(source) for source in sources}
-    order = sorted(sources, key=lambda source: -sizes[source.name])
-    names = {worker.Task(s.path.absolute(), staging.absolute(), config.extract.kernel): s.name for s in order}
-    outcomes: dict[str, worker.Outcome] = {}
-    with progress("extract", len(sources), "models") as bar:
-        for done in _schedule(list(names), config):
-            outcomes[names[done.item]] = done.result or _crashed(done)
-            bar.advance()
-    return outcomes
-
-
-def _size(source: ModelSource) -> int:
-    try:
-        return source.path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _schedule(
-    tasks: Sequence[worker.Task], config: RunConfig
-) -> Iterator[workers.Done[worker.Task, worker.Outcome]]:
-    if config.scheduler != "local":
-        return workers.run_on_dask(worker.run, tasks, scheduler=config.scheduler)
-    count = workers.worker_count(config.workers, len(tasks))
-    limits = workers.Limits(config.extract.timeout, workers.memory_per_worker(config.extract.memory, count))
-    return workers.run_supervised(worker.run, tasks, workers=count, limits=limits)
-
-
-def _crashed(done: workers.Done[worker.Task, worker.Outcome]) -> worker.Outcome:
-    error = done.error or WorkerError("the process that read it gave no result")
-    return worker.Outcome("", _size_of(done.item.path), parsed=True, reason=error.reason, crashed=True)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """The second half of a run: everything is staged, nothing is written yet."""
+    """One run that holds its staging folder."""
 
     config: RunConfig
     out: Path
-    staging: Path
     sources: Sequence[ModelSource]
     metadata: Metadata
-    outcomes: dict[str, worker.Outcome]
-    old: _OldFile | None
+    staging: Staging
+    previous: PreviousFile | None
+    timings: provenance.Timings
+    notes: list[str]
+    outcomes: dict[str, worker.Outcome] = field(default_factory=dict)
+    restaged: set[str] = field(default_factory=set)
 
     def finish(self) -> ExtractReport:
-        """Write the file unless it is fresh, or there is nothing to write."""
-        entries = [self._entry(i, source) for i, source in enumerate(self.sources)]
-        tables = build_tables(entries, self.metadata.frame)
-        inputs = self._inputs_hash(tables)
-        if self._is_fresh(inputs):
-            return self._report("fresh", tables, self.old.file.content_hash if self.old else "")
+        """Stage what is missing, and write the file unless it is fresh or there is nothing to write."""
+        self.staging.prepare(self.previous.known if self.previous else ())
+        with self.timings.phase("stage"):
+            self.outcomes = self.staging.run(self.sources)
+        inputs = self._inputs_hash()
+        if self.previous and self._is_fresh(self.previous, inputs):
+            return self._report("fresh", self.previous.tables, self.previous.content_hash)
+        with self.timings.phase("stage"):
+            self._try_crashed_again()
+        with self.timings.phase("tables"):
+            entries = [self._entry(place, source) for place, source in enumerate(self.sources)]
+            tables = build_tables(entries, self.metadata.frame)
         if tables.n_filters == 0:
             return self._report("nothing", tables, "")
-        digest = self._write(tables)
+        with self.timings.phase("write"):
+            digest = self._write(tables, [entry.record for entry in entries])
         self._write_sidecar(tables, digest, inputs)
         return self._report("extracted", tables, digest)
 
-    def _entry(self, index: int, source: ModelSource) -> ZooEntry:
+    def _inputs_hash(self) -> str:
+        """Hash all that decides what the file holds, bounds included: a raised bound is worth a retry."""
+        settings = self.config.extract
+        header = {
+            "extractor": EXTRACTOR_VERSION,
+            "format": schema.FORMAT_VERSION,
+            "kernel": str(settings.kernel),
+            "compression": settings.compression,
+            "limits": {"timeout": settings.timeout, "memory": settings.memory},
+        }
+        rows = [
+            # What kept a file from being identified stands for its identity.
+            (source.name, source.relpath, found.sha256 or found.reason, found.size, known)
+            for source, known in zip(self.sources, self.metadata.has_row, strict=True)
+            for found in (self.outcomes[source.name],)
+        ]
+        models = pd.DataFrame(rows, columns=["name", "path", "identity", "size", "has_metadata"])
+        return content_hash(header, {"models": models, "metadata": self.metadata.frame})
+
+    def _is_fresh(self, previous: PreviousFile, inputs: str) -> bool:
+        stated = files.read_json(provenance.sidecar(self.out))
+        return stated.get("inputs_hash") == inputs and stated.get("content_hash") == previous.content_hash
+
+    def _try_crashed_again(self) -> None:
+        """Give the models another chance whose process died in an earlier run, now that there is work."""
+        previous = self.previous
+        if previous is None:
+            return
+        again = [s for s in self.sources if previous.crashed(self.outcomes[s.name].sha256)]
+        self.outcomes |= self.staging.run(again, known_counts=False)
+
+    def _entry(self, place: int, source: ModelSource) -> ZooEntry:
         outcome = self.outcomes[source.name]
-        record, reason = None, outcome.reason
-        if not outcome.reason:
-            record, reason = self._record(outcome.sha256)
+        record, reason = (None, outcome.reason) if outcome.reason else self._found(outcome.sha256)
         return ZooEntry(
             source.name,
             source.relpath,
             record,
             reason,
-            has_metadata=self.metadata.has_row[index],
+            has_metadata=self.metadata.has_row[place],
             sha256=outcome.sha256,
             size=outcome.size,
             crashed=outcome.crashed,
         )
 
-    def _record(self, sha256: str) -> tuple[ModelRecord | None, str]:
-        if self.old and sha256 in self.old.records:
-            return self.old.records[sha256][0], ""
-        if self.old and sha256 in self.old.failures:
-            return None, self.old.failures[sha256]
-        record = shard.read_record(worker.shard_path(self.staging, sha256, self.config.extract.kernel))
-        if record is not None:
+    def _found(self, sha256: str) -> tuple[ModelRecord | None, str]:
+        if self.previous and (record := self.previous.record(sha256)):
             return record, ""
-        failure = files.read_json(worker.failure_path(self.staging, sha256, self.config.extract.kernel))
-        return None, str(failure.get("reason", "its staged file was lost; run again"))
-
-    def _inputs_hash(self, tables: Tables) -> str:
-        """Hash what the file would be made of, bounds included: a bound that was raised is worth a retry."""
-        limits = {"timeout": self.config.extract.timeout, "memory": self.config.extract.memory}
-        header = {
-            "extractor": EXTRACTOR_VERSION,
-            "format": schema.FORMAT_VERSION,
-            "kernel": str(self.config.extract.kernel),
-            "compression": self.config.extract.compression,
-            "limits": limits,
-        }
-        return content_hash(header, tables.by_name())
-
-    def _is_fresh(self, inputs: str) -> bool:
-        if self.old is None:
-            return False
-        stated = files.read_json(provenance.sidecar(self.out))
-        return (
-            stated.get("inputs_hash") == inputs and stated.get("content_hash") == self.old.file.content_hash
+        if self.previous and (reason := self.previous.failure(sha256)):
+            return None, reason
+        if record := shard.read_record(self._shard(sha256)):
+            return record, ""
+        if reason := worker.read_failure(
+            worker.failure_path(self.staging.folder, sha256, self.config.extract.kernel)
+        ):
+            return None, reason
+        raise OutputError(
+            "a staged file was lost during the run", where=self._shard(sha256), hint="run again"
         )
 
-    def _write(self, tables: Tables) -> str:
-        kernel, temporary = self.config.extract.kernel, self.staging / "dataset.h5"
-        compression = self.config.extract.compression
-        files.require_space(self.staging, tables.n_filters * kernel.size * 4)
-        with files.writing(self.out):
-            digest = write_dataset(
-                temporary,
-                tables,
-                self._filters(tables),
-                kernel=kernel,
-                compression=None if compression == "none" else compression,
-                attributes={"extractor_version": EXTRACTOR_VERSION},
-            )
-            files.sync_and_move(temporary, self.out)
+    def _shard(self, sha256: str) -> Path:
+        return worker.shard_path(self.staging.folder, sha256, self.config.extract.kernel)
+
+    def _write(self, tables: Tables, records: Sequence[ModelRecord | None]) -> str:
+        kernel, compression = self.config.extract.kernel, self.config.extract.compression
+        temporary = self.staging.folder / "dataset.h5.tmp"
+        try:
+            if compression == "none":
+                files.require_space(temporary, tables.n_filters * kernel.size * 4)
+            with files.writing(self.out):
+                digest = write_dataset(
+                    temporary,
+                    tables,
+                    self._filters(tables.n_filters, records),
+                    kernel=kernel,
+                    compression=None if compression == "none" else compression,
+                    attributes={"extractor_version": EXTRACTOR_VERSION},
+                )
+                files.sync_and_move(temporary, self.out)
+        finally:
+            temporary.unlink(missing_ok=True)
         return digest
 
-    def _filters(self, tables: Tables) -> Iterator[Filters]:
-        kernel = self.config.extract.kernel
-        buffer = np.empty((schema.CHUNK_ROWS, kernel.size), dtype=np.float32)
-        counts = tables.models["n_filters"].tolist()
-        with progress("write", tables.n_filters, "filters") as bar:
-            for source, count in zip(self.sources, counts, strict=True):
-                if not count:
+    def _filters(self, total: int, records: Sequence[ModelRecord | None]) -> Iterator[Filters]:
+        buffer = np.empty((schema.CHUNK_ROWS, self.config.extract.kernel.size), dtype=np.float32)
+        with progress("write", total, "filters") as bar:
+            for source, record in zip(self.sources, records, strict=True):
+                if record is None or not record.layers:
                     continue
-                sha256 = self.outcomes[source.name].sha256
-                if self.old and sha256 in self.old.records:
-                    record, rows = self.old.records[sha256]
-                    blocks = self.old.filters(rows, record.layers)
-                else:
-                    blocks = shard.read_filters(
-                        worker.shard_path(self.staging, sha256, kernel), count, buffer
-                    )
-                for block in blocks:
+                for block in self._filters_of(source, record, buffer):
                     yield block
                     bar.advance(len(block))
 
+    def _filters_of(self, source: ModelSource, record: ModelRecord, buffer: Filters) -> Iterator[Filters]:
+        path = self._shard(record.sha256)
+        if self.previous is None or self.previous.record(record.sha256) is None:
+            yield from shard.read_filters(path, record.n_filters, buffer)
+            return
+        start = 0
+        for place, layer in enumerate(record.layers):
+            filters = self.previous.filters(record.sha256, place)
+            if filters is None:
+                self._stage_again(source, record)
+                yield from shard.read_filters(path, layer.n_filters, buffer, start=start)
+            else:
+                yield filters
+            start += layer.n_filters
+
+    def _stage_again(self, source: ModelSource, record: ModelRecord) -> None:
+        """Parse a model whose filters in the older file have changed since they were written."""
+        if record.sha256 in self.restaged:
+            return
+        self.restaged.add(record.sha256)
+        self.notes.append(f"{self.out} is damaged: the filters of {source.name} were extracted again")
+        outcome = self.staging.run([source], known_counts=False, quiet=True)[source.name]
+        staged = shard.read_record(self._shard(record.sha256))
+        if outcome.reason or staged is None or staged.layers != record.layers:
+            raise OutputError(
+                f"the model {source.name} has changed during the run",
+                where=source.path,
+                hint="run the same command again",
+            )
+        self.outcomes[source.name] = replace(self.outcomes[source.name], parsed=True)
+
     def _write_sidecar(self, tables: Tables, digest: str, inputs: str) -> None:
-        report = {
-            "metadata_without_model": list(self.metadata.without_model),
-            "metadata_ambiguous": list(self.metadata.ambiguous),
-            "models_without_metadata": [
-                source.name
-                for source, known in zip(self.sources, self.metadata.has_row, strict=True)
-                if not known
-            ],
-            "statuses": dict(Counter(tables.models["status"])),
+        made = provenance.of_run(self.config) | {
+            "workers": workers.worker_count(self.config.workers, len(self.sources)),
+            "seconds": self.timings.seconds,
+            "notes": self.notes,
         }
-        data = provenance.of_run(self.config) | {
+        data = {
             "content_hash": digest,
             "inputs_hash": inputs,
-            "consistency": report,
+            "consistency": {
+                "metadata_without_model": list(self.metadata.without_model),
+                "metadata_ambiguous": list(self.metadata.ambiguous),
+                "models_without_metadata": [
+                    source.name
+                    for source, known in zip(self.sources, self.metadata.has_row, strict=True)
+                    if not known
+                ],
+                "statuses": dict(Counter(tables.models["status"])),
+            },
+            "provenance": made,
         }
         files.write_json(provenance.sidecar(self.out), data)
 
     def _report(self, action: Action, tables: Tables, digest: str) -> ExtractReport:
         parsed = sum(outcome.parsed for outcome in self.outcomes.values())
+        reused = len(self.outcomes) - parsed
         return ExtractReport(
-            action, self.out, tables, digest, parsed, len(self.outcomes) - parsed, self.metadata
+            action, self.out, tables, digest, parsed, reused, self.metadata, tuple(self.notes)
         )

@@ -7,12 +7,18 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from filterdb.errors import OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_LOCK = "lock"
+_HDF5_ERRNO = re.compile(r"errno = (\d+)")
 
 
 @contextlib.contextmanager
@@ -21,15 +27,45 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                "the disk is full", where=path, hint="free some space, and run the same command again"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-            raise OutputError(
-                f"cannot write here: {error.strerror}", where=path, hint="choose another --out"
-            ) from error
-        raise OutputError(f"cannot write: {error}", where=path) from error
+        raise _refused(path, error.errno or _hdf5_errno(error), error) from error
+    except RuntimeError as error:
+        # So h5py and PyTables pass on what the operating system told HDF5.
+        if not (number := _hdf5_errno(error)):
+            raise
+        raise _refused(path, number, error) from error
+
+
+def _hdf5_errno(error: Exception) -> int:
+    match = _HDF5_ERRNO.search(str(error))
+    return int(match[1]) if match else 0
+
+
+def _refused(path: Path, number: int, error: Exception) -> OutputError:
+    if number in _FULL:
+        return OutputError(
+            f"the disk is full: {os.strerror(number)}",
+            where=path,
+            hint="free some space, and run the same command again",
+        )
+    if number in _NOT_HERE:
+        return OutputError(
+            f"cannot write here: {os.strerror(number)}", where=path, hint="choose another --out"
+        )
+    return OutputError(f"cannot write: {error}", where=path)
+
+
+def require_place(path: Path) -> None:
+    """Make the folder that a file goes to, and refuse what can never become the file.
+
+    Parameters
+    ----------
+    path
+        The file that is going to be written.
+    """
+    if path.is_dir():
+        raise OutputError("this is a folder", where=path, expected="the name of a file")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def sync_and_move(temporary: Path, path: Path) -> None:
@@ -87,44 +123,73 @@ def exclusive_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
     purpose
         What is written, for the message to a second run.
     """
-    lock = folder / "lock"
-    while True:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise OutputError(
-                f"another run is writing {purpose}", where=folder, hint="wait for it, or choose another --out"
-            ) from None
-        # A run that has just finished may have removed the folder between our open and our lock.
-        if _same_file(handle, lock):
-            break
-        os.close(handle)
+    lock = folder / _LOCK
+    # A run that has just finished may remove the folder at any step of ours.
+    while (handle := _open_lock(lock)) is None or not _is_held(handle, lock, purpose):
+        continue
     try:
         yield folder
     finally:
         os.close(handle)
 
 
-def _same_file(handle: int, path: Path) -> bool:
+def _open_lock(lock: Path) -> int | None:
+    folder = lock.parent
+    with writing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            return None
+        except FileExistsError:
+            if folder.is_file():
+                raise
+            return None
+
+
+def _is_held(handle: int, lock: Path, purpose: str) -> bool:
+    """Lock a file, and tell whether it still is the one that others see."""
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except OSError:
-        return False
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), lock.stat()):
+            return True
+    except FileNotFoundError:
+        pass
+    except BlockingIOError:
+        os.close(handle)
+        raise OutputError(
+            f"another run is writing {purpose}",
+            where=lock.parent,
+            hint="wait for it, or choose another --out",
+        ) from None
+    except OSError as error:
+        os.close(handle)
+        raise OutputError(
+            f"the file system cannot lock files: {error.strerror}",
+            where=lock.parent,
+            hint="choose another --out",
+        ) from error
+    os.close(handle)
+    return False
 
 
 def discard(folder: Path) -> None:
-    """Remove a working folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a working folder that this run holds."""
+    with contextlib.suppress(OSError):
+        discard_content(folder)
+        # Last, and only then the lock: a run that begins meanwhile must lose nothing of its own.
+        (folder / _LOCK).unlink()
+        folder.rmdir()
 
 
 def discard_content(folder: Path) -> None:
     """Empty a working folder that this run holds."""
     for path in folder.iterdir():
-        if path.name != "lock":
+        if path.name == _LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
             path.unlink()
 
 
@@ -134,20 +199,23 @@ def remove_temporary(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def require_space(folder: Path, needed: int) -> None:
-    """Refuse to start what the disk has no room for.
+def require_space(path: Path, needed: int) -> None:
+    """Refuse to start what the disk has no room for, or what may not become a file of that size.
 
     Parameters
     ----------
-    folder
-        A folder on the disk.
+    path
+        The file that is going to be written.
     needed
         Bytes that will be written.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise OutputError(
-            f"{free / 2**30:.1f} GiB are free, about {needed / 2**30:.1f} GiB are needed",
-            where=folder,
-            hint="free some space, or choose another --out",
+            f"the disk is full: {free / 1e6:,.1f} MB are free, {needed / 1e6:,.1f} MB are needed",
+            where=path.parent,
+            hint="free some space, and run the same command again",
         )
+    # A hole takes no space, but must keep within the limits on the size of a file.
+    with writing(path), path.open("wb") as file:
+        file.truncate(needed)

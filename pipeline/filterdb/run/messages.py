@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
 
 from filterdb.run.analyze import AnalyzeReport
 from filterdb.run.extract import ExtractReport
 from filterdb.store import DatasetFile
+
+_LINES: Final = 20
 
 
 def extract_summary(report: ExtractReport) -> dict[str, Any]:
@@ -21,6 +26,7 @@ def extract_summary(report: ExtractReport) -> dict[str, Any]:
         "models": dict(report.statuses),
         "parsed": report.parsed,
         "reused": report.reused,
+        "notes": list(report.notes),
         "metadata_without_model": list(report.metadata.without_model),
         "models_without_metadata": [
             name
@@ -44,41 +50,144 @@ def extract_text(report: ExtractReport) -> str:
         f"{statuses['failed'] + statuses['crashed']} failed); {report.parsed} parsed, {report.reused} reused"
     )
     failed = tables.models[tables.models["status"].isin(["failed", "crashed"])]
-    lines += [
-        f"  failed: {path}: {reason}" for path, reason in zip(failed["path"], failed["reason"], strict=True)
-    ]
+    reasons = [f"{path}: {reason}" for path, reason in zip(failed["path"], failed["reason"], strict=True)]
+    lines += [f"  failed: {line}" for line in _first(reasons)]
     if len(tables.skipped):
         lines.append(f"  layers without a record: {len(tables.skipped)}; /skipped gives each one's reason")
-    if report.metadata.without_model:
-        lines.append(f"  metadata rows without a model: {', '.join(report.metadata.without_model)}")
-    unknown = [
-        n for n, known in zip(tables.models["name"], report.metadata.has_row, strict=True) if not known
-    ]
-    if unknown:
-        lines.append(f"  models without a metadata row: {', '.join(unknown)}")
-    return "\n".join(lines)
+    for what, names in (
+        ("metadata rows without a model", report.metadata.without_model),
+        ("metadata rows that fit more than one model", report.metadata.ambiguous),
+        ("models without a metadata row", extract_summary(report)["models_without_metadata"]),
+    ):
+        if names:
+            lines.append(f"  {what}: {', '.join(_first(names))}")
+    return "\n".join([*lines, *(f"  note: {note}" for note in report.notes)])
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    """Return as many lines as a person reads; the data set file has them all."""
+    more = len(lines) - _LINES
+    return [*lines[:_LINES], *([f"and {more} more"] if more > 0 else [])]
 
 
 def info_summary(file: DatasetFile) -> dict[str, Any]:
     """Return what a data set holds as plain data."""
     tables = file.tables
+    failed = tables.models[tables.models["status"].isin(["failed", "crashed"])]
     return {
         **file.attributes,
+        "path": str(file.path),
+        "bytes": file.path.stat().st_size,
         "models_by_status": tables.models["status"].value_counts().to_dict(),
+        "groups": {name: _info_groups(tables.meta, name).to_dict("index") for name in _INFO_AXES},
+        "conv_depths": [
+            int(depth) for depth in _info_range(tables.meta.index.get_level_values("conv_depth"))
+        ],
+        "model_depths": [int(depth) for depth in _info_range(tables.meta["depth"])],
+        "duplicate_layers": int((tables.meta["duplicate_of"] >= 0).sum()),
+        "nonfinite_values": int(tables.meta["nonfinite"].sum()),
+        "producers": tables.models.loc[tables.models["n_records"] > 0, "producer"].value_counts().to_dict(),
         "skipped_layers": len(tables.skipped),
+        "skipped_by_reason": tables.skipped["reason"].value_counts().to_dict(),
+        "failed_models": dict(zip(failed["path"], failed["reason"], strict=True)),
+        "models_without_metadata": tables.models.loc[~tables.models["has_metadata"], "name"].tolist(),
         "meta_columns": list(tables.meta.columns),
     }
 
 
 def info_text(file: DatasetFile) -> str:
     """Return what a data set holds as one screen."""
-    tables = file.tables
-    lines = [f"{key:18} {value}" for key, value in file.attributes.items()]
-    lines += [f"{'models':18} {tables.models['status'].value_counts().to_dict()}"]
-    for column in ("Task", "Visual Category"):
-        counts = tables.meta.groupby(column)["filter_ids"].count().to_dict()
-        lines.append(f"{column:18} {counts}")
+    facts = info_summary(file)
+    statuses = ", ".join(f"{count:,} {status}" for status, count in facts["models_by_status"].items())
+    (shallow, deep), (least, most) = facts["conv_depths"], facts["model_depths"]
+    lines = [
+        _info_cut(f"{facts['path']}: {_info_bytes(facts['bytes'])}, format {facts['format_version']}"),
+        f"  filters    {facts['n_filters']:,} of {facts['kernel']}, in {facts['n_records']:,} layers",
+        f"  models     {facts['n_models']:,}: {statuses}",
+        f"  depth      convolutions {shallow} to {deep}, models {least} to {most}",
+        f"  duplicates {facts['duplicate_layers']:,} layers repeat an earlier one's weights; "
+        f"{facts['nonfinite_values']:,} values are NaN or infinite",
+        f"  hash       {facts['content_hash']}",
+    ]
+    for name in _INFO_AXES:
+        lines += _info_table(name, facts["groups"][name])
+    without = facts["models_without_metadata"]
+    for what, rows, shown in (
+        ("models by producer", _info_counts(facts["producers"]), 3),
+        ("layers without a record", _info_counts(facts["skipped_by_reason"]), 4),
+        ("failed models", [f"{path}: {reason}" for path, reason in facts["failed_models"].items()], 3),
+    ):
+        lines += _info_list(what, rows, shown)
+    if without:
+        lines.append(_info_cut(f"{len(without):,} models have no metadata: {', '.join(without)}"))
     return "\n".join(lines)
+
+
+_INFO_AXES: Final = ("Task", "Visual Category")
+_INFO_WIDTH: Final = 110
+_INFO_GROUPS: Final = 5
+
+
+def _info_range(values: Any) -> tuple[int, int]:
+    return (int(values.min()), int(values.max())) if len(values) else (0, 0)
+
+
+def _info_groups(meta: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Count filters, layers and models by the values of a column, the largest first."""
+    counts = meta["filter_end"] - meta["filter_start"]
+    frame = pd.DataFrame(
+        {
+            "group": meta[name].fillna("(missing)").to_numpy(),
+            "filters": counts.to_numpy(),
+            "model": meta["model"].to_numpy(),
+        }
+    )
+    found = frame.groupby("group").agg(
+        filters=("filters", "sum"), layers=("filters", "size"), models=("model", "nunique")
+    )
+    return found.sort_values("filters", ascending=False, kind="stable")
+
+
+def _info_table(name: str, groups: dict[str, dict[str, int]]) -> list[str]:
+    shown = list(groups.items())[:_INFO_GROUPS]
+    rest = list(groups.values())[_INFO_GROUPS:]
+    if rest:
+        # A model has one value of each, so that the sum counts no model twice.
+        total = {key: sum(counts[key] for counts in rest) for key in ("filters", "layers", "models")}
+        shown.append((f"... and {len(rest):,} more", total))
+    names = [_info_cut(group, 40) for group, _ in shown]
+    width = max(map(len, (name, *names))) + 2
+    lines = [f"{name:{width}} {'filters':>15} {'layers':>8} {'models':>8}"]
+    for label, (_, counts) in zip(names, shown, strict=True):
+        row = f"  {label}".ljust(width)
+        lines.append(f"{row} {counts['filters']:>15,} {counts['layers']:>8,} {counts['models']:>8,}")
+    return lines
+
+
+def _info_counts(counts: dict[str, int]) -> list[str]:
+    return [f"{count:>7,}  {value or '(not stated)'}" for value, count in counts.items()]
+
+
+def _info_list(what: str, rows: Sequence[str], shown: int) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"{what}:", *(f"  {_info_cut(row)}" for row in rows[:shown])]
+    return [*lines, f"  ... and {len(rows) - shown:,} more"] if len(rows) > shown else lines
+
+
+def _info_cut(text: str, width: int = _INFO_WIDTH) -> str:
+    """Return text on one line of bounded width; a cell may hold anything."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def _info_bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"
 
 
 def analyze_summary(report: AnalyzeReport) -> dict[str, Any]:

@@ -26,6 +26,21 @@ class Progress(Protocol):
         """Note that some more is done."""
 
 
+class NoProgress:
+    """Nothing, where there is nothing to do or somebody else has the screen."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+
+    def advance(self, amount: float = 1) -> None:
+        """Note that some more is done."""
+
+
 class PlainProgress:
     """Lines of text, one every few seconds, for logs.
 
@@ -125,11 +140,13 @@ def progress(what: str, total: float, unit: str, *, stream: TextIO | None = None
     what
         What is being done.
     total
-        How much of it there is.
+        How much of it there is; with nothing to do, nothing is shown.
     unit
         What is counted.
     stream
         Where messages go; standard error where not given.
     """
+    if not total:
+        return NoProgress()
     target = stream or sys.stderr
     return BarProgress(what, total, unit) if target.isatty() else PlainProgress(what, total, unit, target)

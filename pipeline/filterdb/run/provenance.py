@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +16,23 @@ import filterdb
 from filterdb.config import RunConfig
 
 _PACKAGES = ("numpy", "pandas", "h5py", "tables", "onnx", "dask", "pyarrow")
+
+
+class Timings:
+    """How long the phases of a run take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a phase."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
 def of_run(config: RunConfig) -> dict[str, Any]:

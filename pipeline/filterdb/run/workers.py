@@ -1,55 +1,18 @@
-"""Run a function on many inputs in processes that may die, hang or eat memory without harm to others.
-
-Locally, child processes are supervised: each input has a bound on time and memory, a process that dies is
-replaced, and the input that killed it gets the reason. With a Dask scheduler the same function runs as
-Dask tasks on its workers.
-"""
+"""Run a function on many inputs in processes that may die, hang or eat memory without harm to others."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import resource
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures import as_completed
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from multiprocessing.connection import wait
+from typing import Any, Generic
 
 import psutil
-from pebble import ProcessExpired, ProcessPool
 
-from filterdb.errors import FilterDBError, UsageError, WorkerError
+from filterdb.run.supervised import Child, Done, In, Limits, Out
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one input may cost.
-
-    Parameters
-    ----------
-    seconds
-        Time.
-    memory
-        Bytes that a worker process may allocate; files that it maps do not count.
-    """
-
-    seconds: float
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done(Generic[In, Out]):
-    """One input with what came of it: a result, or the reason why there is none."""
-
-    item: In
-    result: Out | None
-    error: WorkerError | None = None
+__all__ = ["Done", "Limits", "cpu_count", "memory_per_worker", "run_supervised", "worker_count"]
 
 
 def cpu_count() -> int:
@@ -71,9 +34,12 @@ def memory_per_worker(setting: int | str, workers: int) -> int:
 
 
 def run_supervised(
-    function: Callable[[In], Out], items: Sequence[In], *, workers: int, limits: Limits
-) -> Iterator[Done[In, Out]]:
+    function: Callable[[In], Out], items: Iterable[In], *, workers: int, limits: Limits
+) -> Generator[Done[In, Out]]:
     """Run a function on every input in supervised child processes, in any order.
+
+    An input whose process dies is tried once more when all others are done, alone: the process may have
+    been killed for somebody else's hunger for memory.
 
     Parameters
     ----------
@@ -91,105 +57,65 @@ def run_supervised(
     FilterDBError
         What the function raised on purpose: it ends the whole run.
     """
-    pool = ProcessPool(
-        max_workers=workers,
-        initializer=_prepare,
-        initargs=(limits.memory,),
-        context=_context(),
-    )
-    finished = False
+    again: list[In] = []
+    for done in _run(function, items, workers, limits):
+        if done.died:
+            again.append(done.item)
+        else:
+            yield done
+    yield from _run(function, again, 1, limits)
+
+
+def _run(
+    function: Callable[[In], Out], items: Iterable[In], workers: int, limits: Limits
+) -> Generator[Done[In, Out]]:
+    crew = _Crew(function, deque(items), workers, limits)
     try:
-        futures: dict[Any, In] = {
-            pool.schedule(function, args=(item,), timeout=limits.seconds): item for item in items
-        }
-        for future in as_completed(futures):
-            yield _outcome(future, futures[future], limits)
-        finished = True
+        crew.fill()
+        while crew.busy:
+            yield from crew.collect()
     finally:
-        pool.close() if finished else pool.stop()
-        pool.join()
+        crew.stop()
 
 
-def _context() -> Any:
-    """Children come from a small clean server process: no threads or locks of ours to inherit."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["filterdb.extract.worker"])
-    return context
+class _Crew(Generic[In, Out]):
+    """The children of one run and the inputs that wait for them."""
 
+    def __init__(
+        self, function: Callable[[In], Out], waiting: deque[In], workers: int, limits: Limits
+    ) -> None:
+        self._function, self._limits = function, limits
+        self._waiting, self._workers = waiting, workers
+        self.busy: dict[Any, Child[In, Out]] = {}
 
-def _prepare(memory: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Counts what is allocated, not what is mapped from files: a model of 10 GB may be mapped.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    def fill(self) -> None:
+        """Start as many children as there is work for."""
+        while self._waiting and len(self.busy) < self._workers:
+            self._give(Child(self._function, self._limits))
 
+    def collect(self) -> Sequence[Done[In, Out]]:
+        """Wait until something happens; hand on the next inputs before what came of the last ones."""
+        wait(list(self.busy), min(child.seconds_left for child in self.busy.values()))
+        dones = []
+        for channel, child in list(self.busy.items()):
+            done = child.collect()
+            if done is None:
+                continue
+            dones.append(done)
+            del self.busy[channel]
+            if self._waiting and child.usable:
+                self._give(child)
+            else:
+                child.stop()
+        self.fill()
+        return dones
 
-def _outcome(future: Any, item: In, limits: Limits) -> Done[In, Any]:
-    try:
-        return Done(item, future.result())
-    except FutureTimeout:
-        reason = f"reading it took more than {limits.seconds:g} s"
-        hint = "raise extract.timeout in the configuration"
-    except ProcessExpired as error:
-        reason = f"the process that read it died ({_cause(error.exitcode)})"
-        hint = "look at the file; it harmed nothing else"
-    except MemoryError:
-        reason = f"reading it needs more than {limits.memory / 2**30:.1f} GiB of memory"
-        hint = "raise extract.memory in the configuration, or use fewer workers"
-    except FilterDBError:
-        raise
-    except Exception as error:  # noqa: BLE001 - one model's trouble must not cost the zoo's other models
-        reason = f"reading it failed unexpectedly: {type(error).__name__}: {error}"
-        hint = "please report this"
-    return Done(item, None, WorkerError(reason, hint=hint))
+    def stop(self) -> None:
+        """End all children."""
+        for child in self.busy.values():
+            child.stop()
+        self.busy.clear()
 
-
-def _cause(exitcode: int | None) -> str:
-    if exitcode is None:
-        return "cause unknown"
-    if exitcode < 0:
-        with contextlib.suppress(ValueError):
-            return f"signal {signal.Signals(-exitcode).name}"
-    return f"exit code {exitcode}"
-
-
-def run_on_dask(
-    function: Callable[[In], Out], items: Sequence[In], *, scheduler: str
-) -> Iterator[Done[In, Out]]:
-    """Run a function on every input as tasks of a running Dask cluster, in any order.
-
-    Parameters
-    ----------
-    function
-        A module-level function.
-    items
-        Inputs; the workers must see the files they name.
-    scheduler
-        Address of the scheduler.
-    """
-    from distributed import Client, as_completed
-    from distributed.scheduler import KilledWorker
-
-    try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers: {error}", where=scheduler, hint="start one with: dask scheduler"
-        ) from error
-    with client:
-        futures = {
-            f.key: (f, item)
-            for item, f in zip(items, client.map(function, items, pure=False, retries=0), strict=True)
-        }
-        for future in as_completed([f for f, _ in futures.values()]):
-            item = futures[future.key][1]
-            try:
-                yield Done(item, future.result())
-            except KilledWorker as error:
-                yield Done(item, None, WorkerError(f"it killed the workers that read it: {error}"))
-            except FilterDBError:
-                raise
-            except Exception as error:  # noqa: BLE001 - as above: a model costs only itself
-                yield Done(item, None, WorkerError(f"reading it failed: {type(error).__name__}: {error}"))
+    def _give(self, child: Child[In, Out]) -> None:
+        self.busy[child.channel] = child
+        child.begin(self._waiting.popleft())

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.stats import Moments
-from filterdb.types import Filters
+from filterdb.stats import Coordinates, Moments
+
+F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """Principal components of a set of scaled filters.
+    """Principal components of a set of scaled filters, and the bins that coefficients are counted in.
 
     Parameters
     ----------
@@ -29,11 +31,16 @@ class Basis:
     """
 
     n: int
-    mean: NDArray[np.float64]
-    components: NDArray[np.float64]
-    explained: NDArray[np.float64]
+    mean: F64
+    components: F64
+    explained: F64
 
-    def project(self, scaled: Filters) -> NDArray[np.float64]:
+    @property
+    def coordinates(self) -> Coordinates:
+        """What a scan needs in order to compute coefficients."""
+        return Coordinates(np.ascontiguousarray(self.components), self.components @ self.mean)
+
+    def project(self, scaled: NDArray[np.float32]) -> F64:
         """Return the coefficients of scaled filters, one row each."""
         return (scaled.astype(np.float64) - self.mean) @ self.components.T
 
@@ -46,6 +53,12 @@ class Basis:
             "explained_variance_ratio": self.explained.tolist(),
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Basis:
+        """Rebuild a basis from :meth:`to_json`."""
+        arrays = [np.array(data[name], float) for name in ("mean", "components", "explained_variance_ratio")]
+        return cls(int(data["n"]), *arrays)
+
 
 def fit_basis(moments: Moments) -> Basis:
     """Fit the basis to the moments of scaled filters."""
@@ -57,7 +70,7 @@ def fit_basis(moments: Moments) -> Basis:
     return Basis(moments.n, moments.mean, components * _signs(components)[:, None], explained)
 
 
-def _signs(components: NDArray[np.float64]) -> NDArray[np.float64]:
+def _signs(components: F64) -> F64:
     """Make the first of the largest loadings positive: the range of coefficients depends on it."""
     magnitude = np.abs(components)
     largest = magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-9)

@@ -15,16 +15,33 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from filterdb.errors import CorruptDataError
-from filterdb.store import safepickle
+from filterdb import schema
+from filterdb.errors import CorruptDataError, UsageError
+from filterdb.store import attributes
+from filterdb.store.guard import check_extent
 
 MISSING_TEXT: Final = "\N{SYMBOL FOR NULL}"
 """What stands for a missing string in the file; it cannot occur in a cell."""
 
+_REPLACED: Final = str.maketrans(
+    {"\0": "\N{REPLACEMENT CHARACTER}", MISSING_TEXT: "\N{REPLACEMENT CHARACTER}"}
+)
+_BLOCK_BYTES: Final = 1 << 23
+_NUMBERS: Final = ("<i8", "<f8", "|u1")
+_MAX_FIELDS: Final = 2 * schema.MAX_COLUMNS
+
 
 def clean_text(text: str) -> str:
-    """Return text without the two characters that a fixed-width cell cannot hold."""
-    return text.replace("\0", "").replace(MISSING_TEXT, "")
+    """Return text that a cell can hold: U+FFFD for the two characters that it cannot, and no half of one.
+
+    Parameters
+    ----------
+    text
+        Any text; lone surrogates become escapes.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.translate(_REPLACED).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_frames(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -37,6 +54,8 @@ def write_frames(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
     frames
         Frames by name.
     """
+    for name, frame in frames.items():
+        _check_size(name, frame)
     with warnings.catch_warnings():
         # "Visual Category" is no Python identifier, and reproducing the published names is the point.
         warnings.filterwarnings("ignore", category=_natural_name_warning())
@@ -48,6 +67,16 @@ def write_frames(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
                     )
 
 
+def _check_size(name: str, frame: pd.DataFrame) -> None:
+    columns = [*frame.index.names, *frame.columns] if frame.index.nlevels > 1 else list(frame.columns)
+    if len(columns) > schema.MAX_COLUMNS or schema.names_bytes(columns) > schema.MAX_NAMES_BYTES:
+        raise UsageError(
+            f"the table /{name} has {len(columns):,} columns, whose names take "
+            f"{schema.names_bytes(columns):,} bytes",
+            expected=f"{schema.MAX_COLUMNS:,} columns and {schema.MAX_NAMES_BYTES:,} bytes at most",
+        )
+
+
 def _natural_name_warning() -> type[Warning]:
     import tables
 
@@ -55,7 +84,7 @@ def _natural_name_warning() -> type[Warning]:
     return kind
 
 
-def read_frame(group: h5py.Group, *, where: object) -> pd.DataFrame:
+def read_frame(group: h5py.Group, *, where: Path) -> pd.DataFrame:
     """Read a frame in pandas' ``table`` layout.
 
     Parameters
@@ -63,56 +92,100 @@ def read_frame(group: h5py.Group, *, where: object) -> pd.DataFrame:
     group
         The group that holds the dataset ``table``.
     where
-        What to name in messages.
+        The file, for messages and to know its size.
     """
     table = group["table"]
-    if table.dtype.names is None:
-        raise CorruptDataError("no table of records", where=where)
-    rows = table[:]
-    missing = _text(group.attrs.get("nan_rep", b"nan"))
-    columns: dict[str, Any] = {}
-    for field in table.dtype.names:
-        if field != "index":
-            columns.update(_field_columns(table, field, rows[field], missing, where))
-    try:
-        [(_, order)] = _attribute(group, "non_index_axes", where)
-        frame = pd.DataFrame({name: columns[name] for name in order})
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptDataError(f"the description of {group.name} is damaged", where=where) from error
+    _check_type(table, where)
+    check_extent(table, where=where)
+    missing = attributes.read_text(group, "nan_rep", where=where)
+    fields = {name: _names_of(table, name, where) for name in table.dtype.names if name != "index"}
+    columns = _read_columns(table, fields, MISSING_TEXT if missing is None else missing, where)
+    frame = pd.DataFrame({name: columns[name] for name in _order(group, columns, where)})
+    levels = group.attrs.get_id("levels").get_type() if "levels" in group.attrs else None
     # A plain index leaves a number of levels there, a MultiIndex the pickled list of their names.
-    if isinstance(group.attrs.get("levels"), bytes):
-        return frame.set_index(_attribute(group, "levels", where))
+    if isinstance(levels, h5py.h5t.TypeStringID):
+        return frame.set_index(_texts(attributes.read_pickle(group, "levels", where=where), group, where))
     return frame
 
 
-def _field_columns(
-    table: h5py.Dataset, field: str, values: np.ndarray, missing: str, where: object
-) -> dict[str, Any]:
-    names = _attribute(table, f"{field}_kind", where)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CorruptDataError(f"the description of field {field!r} is damaged", where=where)
-    block = values.reshape(len(values), -1)
-    if block.shape[1] != len(names):
+def _check_type(table: h5py.Dataset, where: Path) -> None:
+    """Refuse everything but numbers and fixed-width text: objects and references are not for a file."""
+    dtype = table.dtype
+    if table.ndim != 1 or dtype.names is None or "index" not in dtype.names or len(dtype.names) > _MAX_FIELDS:
+        raise CorruptDataError(f"{table.name} is no table of records", where=where)
+    for name in dtype.names:
+        base, shape = dtype[name].base, dtype[name].shape
+        known = base.str in _NUMBERS or base.kind == "S" or base.kind == "b"
+        if not known or base.hasobject or len(shape) > 1:
+            raise CorruptDataError(
+                f"the field {name!r} of {table.name} is of type {dtype[name]}",
+                where=where,
+                expected="int64, float64, bool or text of fixed width",
+            )
+
+
+def _names_of(table: h5py.Dataset, field: str, where: Path) -> list[str]:
+    """Return the columns that a field holds side by side."""
+    names = _texts(attributes.read_pickle(table, f"{field}_kind", where=where), table, where)
+    shape = table.dtype[field].shape
+    width = shape[0] if shape else 1
+    if width != len(names):
         raise CorruptDataError(
-            f"field {field!r} holds {block.shape[1]} columns", where=where, expected=f"{len(names)}"
+            f"field {field!r} of {table.name} holds {width} columns", where=where, expected=f"{len(names)}"
         )
-    if block.dtype.kind == "S":
-        return {name: _decode(block[:, i], missing) for i, name in enumerate(names)}
-    boolean = _text(table.attrs.get(f"{field}_dtype", b"")) == "bool"
-    return {name: block[:, i].astype(bool) if boolean else block[:, i] for i, name in enumerate(names)}
+    return names
 
 
-def _decode(cells: np.ndarray, missing: str) -> pd.Series[Any]:
-    text = [cell.decode("utf-8", "replace") for cell in cells.tolist()]
-    return pd.Series([None if cell == missing else cell for cell in text], dtype="str")
+def _texts(value: Any, node: attributes.Node, where: Path) -> list[str]:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return value
+    raise CorruptDataError(f"the description of {node.name} is damaged", where=where)
 
 
-def _attribute(node: h5py.Group | h5py.Dataset, name: str, where: object) -> Any:
-    value = node.attrs.get(name)
-    if value is None:
-        raise CorruptDataError(f"{node.name} has no attribute {name!r}", where=where)
-    return safepickle.loads(bytes(value), where=f"{where}: {node.name}.attrs[{name!r}]")
+def _order(group: h5py.Group, columns: Mapping[str, Any], where: Path) -> list[str]:
+    """Return the frame's columns in their order, index levels first, as pandas keeps them."""
+    axes = attributes.read_pickle(group, "non_index_axes", where=where)
+    if isinstance(axes, list) and len(axes) == 1 and isinstance(axes[0], tuple) and len(axes[0]) == 2:
+        order = _texts(axes[0][1], group, where)
+        if len(order) == len(columns) and set(order) == set(columns):
+            return order
+    raise CorruptDataError(f"the description of {group.name} is damaged", where=where)
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _read_columns(
+    table: h5py.Dataset, fields: Mapping[str, list[str]], missing: str, where: Path
+) -> dict[str, Any]:
+    """Read all columns, some rows at a time, so that wide text costs no more than what it says."""
+    parts: dict[str, list[Any]] = {name: [] for names in fields.values() for name in names}
+    height = max(1, _BLOCK_BYTES // table.dtype.itemsize)
+    if table.chunks:
+        height = -(-height // table.chunks[0]) * table.chunks[0]
+    for start in range(0, len(table), height):
+        rows = table[start : start + height]
+        if not np.array_equal(rows["index"], np.arange(start, start + len(rows))):
+            raise CorruptDataError(f"the rows of {table.name} are not numbered from 0", where=where)
+        for field, names in fields.items():
+            block = rows[field].reshape(len(rows), -1)
+            for place, name in enumerate(names):
+                parts[name].append(_values(block[:, place], missing, name, where))
+    return {name: _joined(parts[name], table, field) for field, names in fields.items() for name in names}
+
+
+def _values(cells: np.ndarray, missing: str, name: str, where: Path) -> Any:
+    if cells.dtype.kind in "ub" and cells.max(initial=0) > 1:
+        raise CorruptDataError(f"the column {name!r} holds more than true and false", where=where)
+    if cells.dtype.kind != "S":
+        return cells
+    try:
+        text = [cell.decode("utf-8") for cell in cells.tolist()]
+    except UnicodeDecodeError as error:
+        raise CorruptDataError(f"the column {name!r} holds bytes that are no UTF-8", where=where) from error
+    return [None if cell == missing else cell for cell in text]
+
+
+def _joined(parts: list[Any], table: h5py.Dataset, field: str) -> Any:
+    kind = table.dtype[field].base.kind
+    if kind == "S":
+        return pd.Series([cell for part in parts for cell in part], dtype="str")
+    values = np.concatenate(parts) if parts else np.empty(0, table.dtype[field].base)
+    return values.astype(bool) if kind in "ub" else values

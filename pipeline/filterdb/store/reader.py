@@ -1,12 +1,10 @@
-"""Open a data set file that may come from anybody.
-
-HDF5 can point outside: external links, external storage and virtual data sets make a file read other
-files, and filters make it load other libraries. All of these are refused before a single value is read.
-"""
+"""Open a data set file that may come from anybody, and read it by rows."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import stat
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +16,17 @@ import numpy as np
 import pandas as pd
 
 from filterdb import schema
-from filterdb.errors import CorruptDataError, FilterDBError, NotADatasetError, OutputError, UnsafeFileError
+from filterdb.errors import CorruptDataError, FilterDBError, NotADatasetError, OutputError
+from filterdb.store import attributes
 from filterdb.store.frames import read_frame
+from filterdb.store.guard import check_extent, refuse_unsafe
 from filterdb.store.tables import Tables
 from filterdb.types import Filters, Kernel, RowRange
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_KNOWN_FILTERS: Final = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE})
+_CACHE_SLOTS: Final = 521
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_AGAIN: Final = "run filterdb extract again"
 
 
 class DatasetFile:
@@ -40,7 +42,11 @@ class DatasetFile:
         self.path = Path(path)
         self._file = _open(self.path)
         try:
-            self._check()
+            with _reading(self.path):
+                refuse_unsafe(self._file, self.path)
+                self.attributes: dict[str, Any] = _read_attributes(self._file, self.path)
+                self._filter = _open_filter(self._file, self.kernel, self.attributes, self.path)
+                _check_groups(self._file, self.path)
         except BaseException:
             self._file.close()
             raise
@@ -58,11 +64,6 @@ class DatasetFile:
         self._file.close()
 
     @property
-    def attributes(self) -> dict[str, Any]:
-        """The root attributes as Python values."""
-        return {name: _plain(value) for name, value in self._file.attrs.items() if name in _ATTRIBUTES}
-
-    @property
     def content_hash(self) -> str:
         """The content hash that the file states; ``verify`` recomputes it."""
         return str(self.attributes["content_hash"])
@@ -75,18 +76,19 @@ class DatasetFile:
     @property
     def n_filters(self) -> int:
         """Rows of ``/filter``."""
-        return int(self._filter.shape[0])
+        return int(self.attributes["n_filters"])
 
     @cached_property
     def tables(self) -> Tables:
         """The tables, checked against each other and against ``/filter``."""
-        meta = self._table("meta")
-        schema.validate_meta(meta, n_filters=self.n_filters, where=self.path)
-        models = self._table("models").rename_axis("model_id")
-        skipped = self._table("skipped") if "skipped" in self._file else schema.empty_frame(schema.SKIPPED)
-        model_ids = meta.index.get_level_values("model_id")
-        if len(meta) and model_ids.max() >= len(models):
-            raise CorruptDataError("/meta names a model that /models does not have", where=self.path)
+        with _reading(self.path):
+            meta = self._table("meta")
+            models = self._table("models").rename_axis("model_id")
+            skipped = (
+                self._table("skipped") if "skipped" in self._file else schema.empty_frame(schema.SKIPPED)
+            )
+            schema.validate_meta(meta, n_filters=self.n_filters, where=self.path)
+            schema.validate_tables(meta, models, skipped, where=self.path)
         return Tables(meta=meta, models=models, skipped=skipped)
 
     def read(self, rows: RowRange, out: Filters | None = None) -> Filters:
@@ -99,12 +101,26 @@ class DatasetFile:
         out
             A C-contiguous float32 buffer of at least as many rows; the filled part is returned. Reading
             into memory that is already mapped is several times faster than into fresh memory.
+
+        Raises
+        ------
+        CorruptDataError
+            If the file does not have these rows, or cannot decompress them.
         """
         if rows.stop > self.n_filters:
-            raise CorruptDataError(f"rows up to {rows.stop} of {self.n_filters}", where=self.path)
+            raise CorruptDataError(
+                f"there is no filter {rows.stop - 1:,}", where=self.path, expected=f"below {self.n_filters:,}"
+            )
+        width = self.kernel.size
         if out is None:
-            out = np.empty((len(rows), self.kernel.size), dtype=np.float32)
+            out = np.empty((len(rows), width), dtype=np.float32)
+        if out.dtype != np.float32 or out.ndim != 2 or out.shape[1] != width or len(out) < len(rows):
+            raise ValueError(
+                f"the buffer is {out.dtype} of shape {out.shape}, not float32 of {len(rows)} rows of {width}"
+            )
         target = out[: len(rows)]
+        if not (target.flags.c_contiguous and target.flags.writeable):
+            raise ValueError("the buffer must be C-contiguous and writeable")
         with _reading(self.path):
             self._filter.read_direct(target, source_sel=np.s_[rows.slice])
         return target
@@ -119,59 +135,41 @@ class DatasetFile:
         height
             Rows a block.
         """
+        if height < 1:
+            raise ValueError(f"a block holds at least one row, not {height}")
         rows = rows or RowRange(0, self.n_filters)
         buffer = np.empty((min(height, len(rows)), self.kernel.size), dtype=np.float32)
         for start in range(rows.start, rows.stop, height):
             yield self.read(RowRange(start, min(start + height, rows.stop)), buffer)
 
-    @property
-    def _filter(self) -> h5py.Dataset:
-        return self._file["filter"]
-
     def _table(self, name: str) -> pd.DataFrame:
-        with _reading(self.path):
-            return read_frame(self._file[name], where=self.path)
-
-    def _check(self) -> None:
-        with _reading(self.path):
-            _refuse_links(self._file, self.path)
-            _check_format(self._file, self.path)
-            _check_filter(self._file, self.path)
-            _check_tables(self._file, self.path)
-
-
-_ATTRIBUTES: Final = (
-    "format",
-    "format_version",
-    "kernel",
-    "n_filters",
-    "n_records",
-    "n_models",
-    "content_hash",
-    "inputs_hash",
-    "extractor_version",
-)
+        return read_frame(self._file[name], where=self.path)
 
 
 def _open(path: Path) -> h5py.File:
     try:
+        # A pipe would wait for a writer for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise NotADatasetError(f"this is {kind}", where=path, expected="a data set file")
         with path.open("rb") as raw:
             start = raw.read(8)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotADatasetError("no such file", where=path, hint="make extract writes one") from None
-    except IsADirectoryError:
-        raise NotADatasetError("this is a folder", where=path, expected="a data set file") from None
-    except OSError as error:
-        raise OutputError(f"the file cannot be read: {error.strerror}", where=path) from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"the file cannot be read: {error}", where=path) from error
     if start != _HDF5_SIGNATURE:
         raise NotADatasetError(
             _describe(start, path), where=path, expected="an HDF5 file that filterdb extract has written"
         )
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        return h5py.File(path, "r", locking="best-effort")
+    except Exception as error:
         raise CorruptDataError(
-            "the HDF5 file does not open; it is truncated or damaged", where=path, hint="extract it again"
+            f"the HDF5 file does not open; it is truncated or damaged ({error})",
+            where=path,
+            expected="a complete HDF5 file",
+            hint=_AGAIN,
         ) from error
 
 
@@ -183,89 +181,81 @@ def _describe(start: bytes, path: Path) -> str:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on a damaged file into a message that names the file."""
+    """Turn what h5py raises on a damaged file, which is of many kinds, into a message that names the file."""
     try:
         yield
     except FilterDBError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:
         raise CorruptDataError(
-            f"the file is damaged: {error}", where=path, hint="extract it again"
+            f"the file is damaged: {error}", where=path, expected="a data set file", hint=_AGAIN
         ) from error
 
 
-def _refuse_links(file: h5py.File, path: Path) -> None:
-    """Walk the whole tree without following a link that is not a plain one."""
-    stack, seen = [file], 0
-    while stack:
-        group = stack.pop()
-        for name in group:
-            seen += 1
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
-                raise UnsafeFileError(f"{group.name.rstrip('/')}/{name} is {kind} link", where=path)
-            if seen > 1_000:
-                raise UnsafeFileError("the file holds more than 1,000 objects", where=path)
-            member = group[name]
-            if isinstance(member, h5py.Group):
-                stack.append(member)
-            elif isinstance(member, h5py.Dataset):
-                _refuse_storage(member, path)
-
-
-def _refuse_storage(dataset: h5py.Dataset, path: Path) -> None:
-    if dataset.is_virtual:
-        raise UnsafeFileError(f"{dataset.name} is a virtual data set, which reads other files", where=path)
-    if dataset.external:
-        raise UnsafeFileError(f"{dataset.name} keeps its values in another file", where=path)
-    plist = dataset.id.get_create_plist()
-    for index in range(plist.get_nfilters()):
-        code = plist.get_filter(index)[0]
-        if code not in _KNOWN_FILTERS:
-            raise UnsafeFileError(
-                f"{dataset.name} uses HDF5 filter {code}", where=path, expected="none, or gzip with shuffle"
-            )
-
-
-def _check_format(file: h5py.File, path: Path) -> None:
-    name, version = _plain(file.attrs.get("format")), _plain(file.attrs.get("format_version"))
-    if name != schema.FORMAT:
-        raise NotADatasetError("an HDF5 file, but not one of filterdb's", where=path)
+def _read_attributes(file: h5py.File, path: Path) -> dict[str, Any]:
+    """Read the root attributes of the format, and no others."""
+    if attributes.read_text(file, "format", where=path) != schema.FORMAT:
+        raise NotADatasetError(
+            "an HDF5 file, but not one of filterdb's", where=path, expected=f"format = {schema.FORMAT!r}"
+        )
+    version = attributes.read(file, "format_version", where=path)
     if version != schema.FORMAT_VERSION:
         raise NotADatasetError(
-            f"format version {version}",
+            f"format version {version!r}",
             where=path,
             expected=f"format version {schema.FORMAT_VERSION}",
             hint="use the filterdb that wrote the file, or extract again",
         )
+    values: dict[str, Any] = {}
+    for name, kind in {**schema.ATTRIBUTES, **schema.OPTIONAL_ATTRIBUTES}.items():
+        read = attributes.read_text if kind == "str" else attributes.read
+        value = read(file, name, where=path)
+        if value is None and name in schema.OPTIONAL_ATTRIBUTES:
+            continue
+        if not isinstance(value, str if kind == "str" else int) or (isinstance(value, int) and value < 0):
+            raise CorruptDataError(f"the root attribute {name!r} is {value!r}", where=path, expected=kind)
+        values[name] = value
+    if _SHA256.fullmatch(values["content_hash"]) is None:
+        raise CorruptDataError("the content hash is no SHA-256", where=path, expected="64 hexadecimal digits")
+    try:
+        Kernel.parse(values["kernel"])
+    except ValueError as error:
+        raise CorruptDataError(f"the root attribute 'kernel': {error}", where=path, expected="3x3") from error
+    return values
 
 
-def _check_filter(file: h5py.File, path: Path) -> None:
+def _open_filter(file: h5py.File, kernel: Kernel, stated: dict[str, Any], path: Path) -> h5py.Dataset:
+    """Open ``/filter``, once it is what the root attributes say."""
     dataset = file.get("filter")
     if not isinstance(dataset, h5py.Dataset):
-        raise NotADatasetError("there is no /filter", where=path)
-    width = Kernel.parse(str(_plain(file.attrs["kernel"]))).size
-    if dataset.dtype != np.dtype("<f4") or dataset.ndim != 2 or dataset.shape[1] != width:
+        raise NotADatasetError("there is no /filter", where=path, expected="the filters of the data set")
+    rows, width = stated["n_filters"], kernel.size
+    if dataset.dtype != np.dtype("<f4") or dataset.shape != (rows, width) or not rows:
         raise CorruptDataError(
             f"/filter is {dataset.dtype} of shape {dataset.shape}",
             where=path,
-            expected=f"float32 of shape (N, {width})",
+            expected=f"float32 of shape ({rows}, {width})",
         )
-    if dataset.shape[0] != file.attrs["n_filters"]:
+    if "filters" not in file or file["filters"] != dataset:
+        raise CorruptDataError("/filters is not /filter", where=path, expected="a hard link")
+    chunks = (schema.chunk_rows(rows, width), width)
+    if dataset.chunks != chunks:
         raise CorruptDataError(
-            f"/filter has {dataset.shape[0]} rows", where=path, expected=f"{file.attrs['n_filters']}"
+            f"/filter has chunks of {dataset.chunks}", where=path, expected=f"chunks of {chunks}"
         )
+    check_extent(dataset, where=path)
+    if dataset.compression is None:
+        return dataset
+    # HDF5's own cache is smaller than a chunk: each layer would decompress its neighbours again.
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(_CACHE_SLOTS, 2 * chunks[0] * width * 4, 1.0)
+    return h5py.Dataset(h5py.h5d.open(file.id, b"filter", access))
 
 
-def _check_tables(file: h5py.File, path: Path) -> None:
-    for name in ("meta", "models"):
+def _check_groups(file: h5py.File, path: Path) -> None:
+    for name in ("meta", "models", *(["skipped"] if "skipped" in file else [])):
         group = file.get(name)
         if not isinstance(group, h5py.Group) or not isinstance(group.get("table"), h5py.Dataset):
-            raise NotADatasetError(f"there is no table /{name}", where=path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value.item() if isinstance(value, np.generic) else value
+            raise NotADatasetError(
+                f"there is no table /{name}", where=path, expected="a pandas frame in the table layout"
+            )

@@ -1,24 +1,30 @@
 """Read the pickles that pandas and PyTables leave in HDF5 attributes, without running any code.
 
 A pickle is a program. The only instruction of it that reaches outside is the one that looks up a global
-name, so an unpickler that refuses every name but a few constructors of plain data is harmless.
+name, so an unpickler that refuses every name but a few constructors of plain data is harmless. What is
+left is its appetite: a program of ten bytes can ask for a memo of gigabytes, so the instructions are
+read before any of them is obeyed.
 """
 
 from __future__ import annotations
 
 import io
 import pickle  # noqa: TID251 - the one place that touches pickles, in order to refuse them
+import pickletools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from filterdb.errors import UnsafeFileError
+from filterdb.errors import CorruptDataError, UnsafeFileError
 
-MAX_BYTES: Final = 1 << 20
-"""Attributes of HDF5 hold 64 KiB, or what fits a dense attribute; far below this."""
+MAX_BYTES: Final = 1 << 24
+"""Attributes are far smaller; the pickled string columns of older files may be this large."""
 
 NOTHING: Final[Mapping[tuple[str, str], Any]] = MappingProxyType({})
 """Allow no global name at all: lists, tuples, dictionaries, strings and numbers only."""
+
+_NUMBERING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_FORBIDDEN: Final = frozenset({"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"})
 
 
 class _Unpickler(pickle.Unpickler):
@@ -56,13 +62,25 @@ def loads(data: bytes, *, where: object, allowed: Mapping[tuple[str, str], Any] 
     Raises
     ------
     UnsafeFileError
-        If the pickle asks for anything else, or is none.
+        If the pickle asks for anything else.
+    CorruptDataError
+        If it is none.
     """
     if len(data) > MAX_BYTES:
-        raise UnsafeFileError(f"a pickle of {len(data)} bytes in an attribute", where=where)
+        raise UnsafeFileError(f"a pickle of {len(data)} bytes", where=where)
     try:
+        _check_instructions(data, where)
         return _Unpickler(data, allowed, where).load()
     except UnsafeFileError:
         raise
     except Exception as error:
-        raise UnsafeFileError(f"an attribute holds a damaged pickle ({error})", where=where) from error
+        raise CorruptDataError(f"a damaged pickle ({error})", where=where) from error
+
+
+def _check_instructions(data: bytes, where: object) -> None:
+    for instruction, argument, _ in pickletools.genops(data):
+        # The unpickler makes room for the highest memo number that it meets.
+        if instruction.name in _NUMBERING and int(argument or 0) > len(data):
+            raise UnsafeFileError(f"a pickle of {len(data)} bytes numbers {argument} objects", where=where)
+        if instruction.name in _FORBIDDEN:
+            raise UnsafeFileError("a pickle in the file refers to an outside object", where=where)

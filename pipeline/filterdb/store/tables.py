@@ -6,15 +6,15 @@ The way back matters as much: a record that is read from an old file need not be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from filterdb import schema
-from filterdb.errors import UsageError
 from filterdb.store.frames import clean_text
 from filterdb.types import ConvLayer, ModelRecord, SkippedLayer
 
@@ -83,10 +83,51 @@ def build_tables(entries: Sequence[ZooEntry], metadata: pd.DataFrame) -> Tables:
         Every file of the zoo in order of name; the position is the ``model_id``.
     metadata
         One row an entry, in the same order: the columns that describe models, already typed.
+
+    Raises
+    ------
+    MetadataError
+        If a metadata column is called like an operator that one of the models uses.
     """
     if len(entries) != len(metadata):
         raise ValueError(f"{len(entries)} entries but {len(metadata)} rows of metadata")
+    entries = [_bounded(entry) for entry in entries]
+    operators = {op for entry in entries if entry.record is not None for op in entry.record.ops}
+    schema.check_operator_columns(metadata.columns, operators, where="the metadata")
     return Tables(meta=_meta(entries, metadata), models=_models(entries, metadata), skipped=_skipped(entries))
+
+
+def _bounded(entry: ZooEntry) -> ZooEntry:
+    """Give up a model whose texts are wider than a cell, because every row would be as wide."""
+    if entry.record is None:
+        return replace(entry, reason=entry.reason[: schema.MAX_CELL_BYTES // 8])
+    for what, text in _texts(entry.record):
+        # UTF-8 and the escapes of JSON take up to twelve bytes a character.
+        if len(text) * 12 > schema.MAX_CELL_BYTES and len(clean_text(text).encode()) > schema.MAX_CELL_BYTES:
+            reason = (
+                f"{what} takes {len(text):,} characters; expected {schema.MAX_CELL_BYTES:,} bytes at most"
+            )
+            record = entry.record
+            return replace(entry, record=None, reason=reason, sha256=record.sha256, size=record.size)
+    return entry
+
+
+def _texts(record: ModelRecord) -> Iterator[tuple[str, str]]:
+    yield "the producer", record.producer
+    for name in _JSON:
+        yield f"the list of {name}", _json(getattr(record, name))
+    for layer in record.layers:
+        yield from (("the name of a layer", layer.name), ("the source of a weight", layer.weight_source))
+    for skipped in record.skipped:
+        yield from (("the name of a layer", skipped.name), ("the reason of a layer", skipped.reason))
+
+
+_JSON = ("kernels", "ops", "other_ops", "notes")
+
+
+def _json(value: Mapping[str, int] | Sequence[str]) -> str:
+    plain = dict(sorted(value.items())) if isinstance(value, Mapping) else list(value)
+    return json.dumps(plain)
 
 
 def _meta(entries: Sequence[ZooEntry], metadata: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +144,7 @@ def _meta(entries: Sequence[ZooEntry], metadata: pd.DataFrame) -> pd.DataFrame:
         _leading(pairs),
         metadata.iloc[ids].reset_index(drop=True),
         _totals(records, ids),
-        _counts(records, ids),
+        _counts(records, ids, taken=metadata.columns),
         _record_columns(pairs, layers),
     ]
     meta = pd.concat(parts, axis="columns")
@@ -119,12 +160,18 @@ def _meta(entries: Sequence[ZooEntry], metadata: pd.DataFrame) -> pd.DataFrame:
     return meta
 
 
-Pair = tuple[int, ZooEntry, int, ConvLayer]
+Pair: TypeAlias = tuple[int, ZooEntry, int, ConvLayer]
 
 
 def _leading(pairs: Sequence[Pair]) -> pd.DataFrame:
     rows = [
-        ("", entry.name, entry.record.producer, entry.record.op_set, entry.record.depth)
+        (
+            "",
+            clean_text(entry.name),
+            clean_text(entry.record.producer),
+            entry.record.op_set,
+            entry.record.depth,
+        )
         for _, entry, _, _ in pairs
         if entry.record is not None
     ]
@@ -135,8 +182,9 @@ def _leading(pairs: Sequence[Pair]) -> pd.DataFrame:
 
 
 def _ranges(layers: Sequence[ConvLayer]) -> tuple[np.ndarray, np.ndarray]:
-    end = np.cumsum([layer.n_filters for layer in layers], dtype=np.int64)
-    return np.concatenate([[0], end[:-1]]).astype(np.int64), end
+    counts = np.array([layer.n_filters for layer in layers], dtype=np.int64)
+    end = np.cumsum(counts)
+    return end - counts, end
 
 
 def _totals(records: Sequence[ModelRecord | None], ids: np.ndarray) -> pd.DataFrame:
@@ -146,23 +194,37 @@ def _totals(records: Sequence[ModelRecord | None], ids: np.ndarray) -> pd.DataFr
     return pd.DataFrame({"total_filters": totals[ids], "3x3_filter_share": share[ids]})
 
 
-def _counts(records: Sequence[ModelRecord | None], ids: np.ndarray) -> pd.DataFrame:
+def _counts(records: Sequence[ModelRecord | None], ids: np.ndarray, taken: Iterable[str]) -> pd.DataFrame:
     """Count filters by kernel shape and nodes by operator, a column each, as far as columns last."""
-    shapes = sorted({s for r in records if r for s in r.kernels}, key=_shape_key)
-    operators = sorted({op for r in records if r for op in r.ops})
-    room = schema.MAX_COLUMNS - 100 - len(operators)
-    if room < 0:
-        raise UsageError(f"the zoo uses {len(operators)} operators, more than a table has columns for")
+    known = [record for record in records if record is not None]
+    shapes = sorted({shape for record in known for shape in record.kernels}, key=_shape_key)
+    users = Counter(op for record in known for op in record.ops if schema.is_operator_column(op))
+    operators = sorted(users, key=lambda op: (-users[op], op))
     # The counts are complete in /models; a column for each is a convenience, and (3, 3) comes first.
-    kept = sorted(sorted(shapes, key=lambda s: s != "(3, 3)")[:room], key=_shape_key)
+    wanted = [schema.kernel_column(s) for s in sorted(shapes, key=lambda s: s != "(3, 3)")]
+    wanted = [*wanted[:1], *operators, *wanted[1:]]
+    kept = set(_that_fit(wanted, taken))
     columns = {
-        schema.kernel_column(s): np.array([r.kernels.get(s, 0) if r else 0 for r in records], dtype=np.int64)
-        for s in kept
+        schema.kernel_column(shape): [r.kernels.get(shape, 0) if r else 0 for r in records]
+        for shape in shapes
+        if schema.kernel_column(shape) in kept
     }
-    columns |= {
-        op: np.array([r.ops.get(op, 0) if r else 0 for r in records], dtype=np.int64) for op in operators
-    }
-    return pd.DataFrame({name: counts[ids] for name, counts in columns.items()})
+    columns |= {op: [r.ops.get(op, 0) if r else 0 for r in records] for op in sorted(kept & set(operators))}
+    return pd.DataFrame(
+        {name: np.array(counts, dtype=np.int64)[ids] for name, counts in columns.items()},
+        index=range(len(ids)),
+    )
+
+
+def _that_fit(wanted: Iterable[str], taken: Iterable[str]) -> Iterator[str]:
+    """Yield names until the table has no room for another column, or its description for another name."""
+    fixed = [*schema.INDEX, *schema.LEADING, *schema.TOTALS, *schema.RECORD, *taken]
+    room, space = schema.MAX_COLUMNS - len(fixed), schema.MAX_NAMES_BYTES - schema.names_bytes(fixed)
+    for name in wanted:
+        room, space = room - 1, space - schema.names_bytes([name])
+        if room < 0 or space < 0:
+            return
+        yield name
 
 
 def _shape_key(shape: str) -> tuple[int, ...]:
@@ -179,12 +241,13 @@ def _record_columns(pairs: Sequence[Pair], layers: Sequence[ConvLayer]) -> pd.Da
     ]
     data: dict[str, Any] = {"filter_start": start, "filter_end": end}
     data["layer_name"] = [clean_text(layer.name) for layer in layers]
-    for name in ("op_type", "in_channels", "out_channels", "group", "depthwise"):
+    data["op_type"] = [clean_text(layer.op_type) for layer in layers]
+    for name in ("in_channels", "out_channels", "group", "depthwise"):
         data[name] = [getattr(layer, name) for layer in layers]
     data["strides"] = ["x".join(map(str, layer.strides)) for layer in layers]
     data["dilations"] = ["x".join(map(str, layer.dilations)) for layer in layers]
     for name in ("weight_dtype", "weight_source", "weights_sha256"):
-        data[name] = [getattr(layer, name) for layer in layers]
+        data[name] = [clean_text(getattr(layer, name)) for layer in layers]
     data["duplicate_of"] = duplicate
     data["bn_follows"] = [layer.bn_follows for layer in layers]
     data["nonfinite"] = [layer.nonfinite for layer in layers]
@@ -201,15 +264,15 @@ def _models(entries: Sequence[ZooEntry], metadata: pd.DataFrame) -> pd.DataFrame
 
 def _model_row(entry: ZooEntry, first: dict[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "name": entry.name,
-        "path": entry.relpath,
+        "name": clean_text(entry.name),
+        "path": clean_text(entry.relpath),
         "status": entry.status,
         "reason": clean_text(entry.reason) or None,
         "has_metadata": entry.has_metadata,
     }
     record = entry.record or ModelRecord(entry.sha256, entry.size, "", 0, 0, 0)
-    original = first.setdefault(record.sha256, entry.name) if record.sha256 else entry.name
-    row["duplicate_of"] = None if original == entry.name else original
+    original = first.setdefault(record.sha256, row["name"]) if record.sha256 else row["name"]
+    row["duplicate_of"] = None if original == row["name"] else original
     for name in ("sha256", "size", "ir_version", "op_set", "depth", "n_filters", "total_filters"):
         row[name] = getattr(record, name)
     row |= {
@@ -217,15 +280,12 @@ def _model_row(entry: ZooEntry, first: dict[str, str]) -> dict[str, Any]:
         "n_records": len(record.layers),
         "n_skipped": len(record.skipped),
     }
-    for name in ("kernels", "ops", "other_ops"):
-        row[name] = json.dumps(dict(getattr(record, name)), sort_keys=True)
-    row["notes"] = json.dumps(list(record.notes))
-    return row
+    return row | {name: _json(getattr(record, name)) for name in _JSON}
 
 
 def _skipped(entries: Sequence[ZooEntry]) -> pd.DataFrame:
     rows = [
-        (model_id, clean_text(layer.name), layer.op_type, layer.kernel, clean_text(layer.reason))
+        (model_id, *map(clean_text, (layer.name, layer.op_type, layer.kernel, layer.reason)))
         for model_id, entry in enumerate(entries)
         if entry.record is not None
         for layer in entry.record.skipped

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from filterdb import schema
-from filterdb.errors import CorruptDataError
+from filterdb.errors import CorruptDataError, UsageError
 from filterdb.store.frames import write_frames
 from filterdb.store.hashing import content_hash
 from filterdb.store.tables import Tables
@@ -24,7 +24,7 @@ def write_dataset(
     *,
     kernel: Kernel,
     compression: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: Mapping[str, int] | None = None,
 ) -> str:
     """Write a complete data set file and return its content hash.
 
@@ -43,28 +43,54 @@ def write_dataset(
     compression
         ``None`` or ``"gzip"``.
     attributes
-        Further root attributes; they must not depend on clock, place or worker count.
+        Values of :data:`filterdb.schema.OPTIONAL_ATTRIBUTES`.
+
+    Raises
+    ------
+    UsageError
+        If there is no filter, or more columns than a table holds.
+    CorruptDataError
+        If the tables contradict each other, or the filters that are given.
     """
+    if not len(tables.meta):
+        raise UsageError("there is no filter to write", where=path, expected="at least one layer")
     schema.validate_meta(tables.meta, n_filters=tables.n_filters, where=path)
-    header = content_header(tables, kernel)
+    schema.validate_tables(**tables.by_name(), where=path)
+    header = content_header(tables, kernel, attributes)
     digest = content_hash(header, tables.by_name())
     write_frames(path, tables.by_name())
     with h5py.File(path, "r+") as file:
         dataset = _create(file, tables.n_filters, kernel, compression)
         _fill(dataset, filters, path)
         file["filters"] = dataset
-        file.attrs.update({"format": schema.FORMAT, **header, **(attributes or {}), "content_hash": digest})
+        # Last, because a file without them is none of ours.
+        file.attrs.update({**header, "content_hash": digest})
     return digest
 
 
-def content_header(tables: Tables, kernel: Kernel) -> dict[str, Any]:
-    """Return the root attributes that say what a file holds."""
+def content_header(
+    tables: Tables, kernel: Kernel, attributes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return the root attributes of a data set, but for its content hash.
+
+    Parameters
+    ----------
+    tables, kernel
+        What the file holds.
+    attributes
+        Values of :data:`filterdb.schema.OPTIONAL_ATTRIBUTES`.
+    """
+    unknown = set(attributes or {}) - set(schema.OPTIONAL_ATTRIBUTES)
+    if unknown:
+        raise ValueError(f"the format has no root attribute {min(unknown)!r}")
     return {
+        "format": schema.FORMAT,
         "format_version": schema.FORMAT_VERSION,
         "kernel": str(kernel),
         "n_filters": tables.n_filters,
         "n_records": len(tables.meta),
         "n_models": len(tables.models),
+        **(attributes or {}),
     }
 
 
@@ -74,7 +100,7 @@ def _create(file: h5py.File, rows: int, kernel: Kernel, compression: str | None)
         shape=(rows, kernel.size),
         dtype="<f4",
         # Chunks hold whole filters; h5py's own guess would split them.
-        chunks=(min(schema.CHUNK_ROWS, rows), kernel.size) if rows else None,
+        chunks=(schema.chunk_rows(rows, kernel.size), kernel.size),
         compression=compression,
         shuffle=compression is not None,
         track_times=False,
@@ -84,25 +110,29 @@ def _create(file: h5py.File, rows: int, kernel: Kernel, compression: str | None)
 def _fill(dataset: h5py.Dataset, filters: Iterable[Filters], where: Path) -> None:
     """Write blocks of any height as whole chunks, so that no chunk is touched twice."""
     rows, width = dataset.shape
-    buffer = np.empty((min(schema.CHUNK_ROWS, max(rows, 1)), width), dtype="<f4")
+    buffer = np.empty(dataset.chunks, dtype="<f4")
     row = used = 0
     for block in filters:
-        for start in range(0, len(block), len(buffer)):
-            part = block[start : start + len(buffer)]
-            while len(part):
-                taken = min(len(part), len(buffer) - used)
-                buffer[used : used + taken] = part[:taken]
-                used, part = used + taken, part[taken:]
-                if used == len(buffer):
-                    row, used = _flush(dataset, buffer, row, used, where), 0
+        if block.ndim != 2 or block.shape[1] != width:
+            raise CorruptDataError(
+                f"filters of shape {block.shape} were given", where=where, expected=f"(n, {width})"
+            )
+        done = 0
+        while done < len(block):
+            taken = min(len(block) - done, len(buffer) - used)
+            buffer[used : used + taken] = block[done : done + taken]
+            used, done = used + taken, done + taken
+            if used == len(buffer):
+                row, used = _flush(dataset, buffer, row, used, where), 0
     row = _flush(dataset, buffer, row, used, where)
     if row != rows:
-        raise CorruptDataError(f"{row} filters were given", where=where, expected=f"{rows}")
+        raise CorruptDataError(f"{row:,} filters were given", where=where, expected=f"{rows:,}")
 
 
-def _flush(dataset: h5py.Dataset, buffer: np.ndarray, row: int, used: int, where: Path) -> int:
-    if row + used > dataset.shape[0]:
-        raise CorruptDataError("more filters were given than the tables speak of", where=where)
+def _flush(dataset: h5py.Dataset, buffer: Filters, row: int, used: int, where: Path) -> int:
+    rows = dataset.shape[0]
+    if row + used > rows:
+        raise CorruptDataError("more filters were given", where=where, expected=f"{rows:,}")
     if used:
         dataset[row : row + used] = buffer[:used]
     return row + used

@@ -1,0 +1,72 @@
+"""Extraction against a bare loop over the same generated zoo, in one run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.measure import Figure, in_turn
+from filterdb.testing import conv_net, write_model
+
+LARGE, SMALL = 6, 200
+"""Models of some 90 MB, like a VGG, and of some 2 MB, like a mobile network: about 1 GB together."""
+
+
+def make_zoo(folder: Path) -> int:
+    """Generate the zoo once, and return its bytes."""
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        widths = [3, 64, 128, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512, 512, 512]
+        for seed in range(LARGE):
+            shapes = [(b, a, 3, 3) for a, b in zip(widths, widths[1:], strict=False)]
+            write_model(folder / f"large{seed}.onnx", conv_net(shapes, seed=seed))
+        widths = [3, 32, 64, 64, 96, 96, 128, 128]
+        for seed in range(SMALL):
+            shapes = [(b, a, 3, 3) for a, b in zip(widths, widths[1:], strict=False)]
+            write_model(folder / "small" / f"small{seed}.onnx", conv_net(shapes, seed=1000 + seed))
+        (folder / "complete").touch()
+    return sum(path.stat().st_size for path in folder.rglob("*.onnx"))
+
+
+def contenders(zoo: Path, work: Path) -> dict[str, Callable[[], Sequence[str]]]:
+    """Return what is compared: the loop, and ours with one and two workers."""
+
+    def fresh(name: str) -> Path:
+        folder = work / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder / "dataset.h5"
+
+    def loop() -> Sequence[str]:
+        return [sys.executable, "benchmarks/bare_loop.py", str(zoo), str(fresh("loop"))]
+
+    def ours(workers: int) -> Callable[[], Sequence[str]]:
+        def prepare() -> Sequence[str]:
+            out = fresh(f"ours{workers}")
+            command = [sys.executable, "-m", "filterdb.cli", "extract", str(zoo), "--out", str(out)]
+            return [*command, "--workers", str(workers)]
+
+        return prepare
+
+    return {"bare loop": loop, "filterdb, 1 worker": ours(1), "filterdb, 2 workers": ours(2)}
+
+
+def run(work: Path, *, rounds: int) -> tuple[str, list[Figure]]:
+    """Run the benchmark and return its report."""
+    size = make_zoo(work / "zoo")
+    figures = in_turn(contenders(work / "zoo", work), rounds=rounds)
+    base = figures[0]
+    lines = [
+        f"{LARGE + SMALL} models, {size / 1e9:.2f} GB; medians of {rounds} rounds, contenders in turn.",
+        "",
+        "| | seconds | MB/s | times the loop's speed | memory (MB) | of the loop's |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {f.name} | {f.seconds:.2f} | {size / 1e6 / f.seconds:,.0f} | {base.seconds / f.seconds:.2f} "
+        f"| {f.memory / 1e6:,.0f} | {f.memory / base.memory:.2f} |"
+        for f in figures
+    ]
+    return "\n".join(lines), figures

@@ -1,0 +1,217 @@
+"""Run a function on many inputs as tasks of a Dask cluster, each in a supervised child of a Dask worker.
+
+The child keeps the promises of a local run: time and memory bounds a model, and a model that kills its
+process costs only itself. What takes a whole Dask worker down, thrice, is tried again here, alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import Any, Final
+
+import psutil
+
+import filterdb
+from filterdb.errors import FilterDBError, OutputError, UsageError
+from filterdb.onnxgraph import EXTRACTOR_VERSION
+from filterdb.run.supervised import Child, Done, In, Limits, Out
+from filterdb.run.workers import run_supervised
+
+_CONNECT_SECONDS: Final = 8
+_WORKERS_SECONDS: Final = 30
+_BATCH_ITEMS: Final = 32
+_BATCH_BYTES: Final = 64 << 20
+
+_children = threading.local()
+_all_children: list[Child[Any, Any]] = []
+
+
+def run_on_dask(
+    function: Callable[[In], Out],
+    items: Sequence[In],
+    *,
+    scheduler: str,
+    limits: Limits,
+    sizes: Sequence[int] | None = None,
+) -> Generator[Done[In, Out]]:
+    """Run a function on every input on the workers of a running Dask cluster, in any order.
+
+    Parameters
+    ----------
+    function
+        A module-level function.
+    items
+        Inputs; the workers must see the files they name.
+    scheduler
+        Address of the scheduler.
+    limits
+        What one input may cost; with no memory bound (0), a fair share of what its Dask worker has.
+    sizes
+        Bytes of each input: small ones travel together, because a task costs Dask about a millisecond.
+
+    Raises
+    ------
+    UsageError
+        If no scheduler answers, it has no workers, or these have another version of filterdb.
+    """
+    batches = _batches(items, sizes or [_BATCH_BYTES] * len(items))
+    lost: list[In] = []
+    with _quiet(), _connected(scheduler) as client:
+        for batch, dones in _collect(client, function, batches, limits, scheduler):
+            # Inputs were on a worker when it died, which says little about any one of them.
+            lost += batch if dones is None else [done.item for done in dones if done.died]
+            yield from (done for done in dones or () if not done.died)
+    yield from run_supervised(function, lost, workers=1, limits=_of_this_machine(limits, 1))
+
+
+def _batches(items: Sequence[In], sizes: Sequence[int]) -> list[list[In]]:
+    batches: list[list[In]] = []
+    room = 0
+    for item, size in zip(items, sizes, strict=True):
+        if not batches or size > room or len(batches[-1]) == _BATCH_ITEMS:
+            batches.append([])
+            room = _BATCH_BYTES
+        batches[-1].append(item)
+        room -= size
+    return batches
+
+
+def _collect(
+    client: Any, function: Callable[[In], Out], batches: Sequence[list[In]], limits: Limits, scheduler: str
+) -> Iterator[tuple[list[In], list[Done[In, Out]] | None]]:
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    futures = client.map(_run_batch, batches, function=function, limits=limits, pure=False)
+    batch_of = dict(zip((future.key for future in futures), batches, strict=True))
+    for future in as_completed(futures, loop=client.loop):
+        try:
+            dones = future.result()
+        except KilledWorker:
+            dones = None
+        except FilterDBError:
+            raise
+        except (Exception, CancelledError) as error:
+            raise OutputError(
+                f"the Dask cluster failed: {type(error).__name__}: {error}",
+                where=scheduler,
+                hint="see its log; the same command goes on from here",
+            ) from error
+        yield batch_of.pop(future.key), dones
+
+
+def _run_batch(batch: list[In], *, function: Callable[[In], Out], limits: Limits) -> list[Done[In, Out]]:
+    """Run a batch on a Dask worker, whose threads keep a child each."""
+    return [_child(function, limits).run(item) for item in batch]
+
+
+def _child(function: Callable[[In], Out], limits: Limits) -> Child[In, Out]:
+    key, child = getattr(_children, "current", (None, None))
+    if key == (function, limits) and child is not None and child.usable:
+        return child  # type: ignore[no-any-return]
+    if child is not None:
+        child.stop()
+    child = Child(function, _of_this_machine(limits, _threads()))
+    _children.current = (function, limits), child
+    _all_children.append(child)
+    return child
+
+
+def _threads() -> int:
+    from distributed import get_worker
+
+    return int(get_worker().state.nthreads)
+
+
+def _of_this_machine(limits: Limits, shares: int) -> Limits:
+    return limits if limits.memory else replace(limits, memory=_available() // shares)
+
+
+def _available() -> int:
+    """Return what this process may give to its children: a Dask worker's own limit, or the machine."""
+    from distributed import get_worker
+
+    whole = int(psutil.virtual_memory().total * 0.8)
+    try:
+        return int(get_worker().memory_manager.memory_limit or whole)
+    except ValueError:
+        return whole
+
+
+def _end_children() -> None:
+    while _all_children:
+        _all_children.pop().stop()
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str) -> Iterator[Any]:
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UsageError(
+            "no Dask scheduler answers",
+            where=scheduler,
+            expected="an address such as tcp://10.0.0.1:8786",
+            hint="start one with: dask scheduler",
+        ) from error
+    try:
+        _check_workers(client, scheduler)
+        yield client
+    finally:
+        with contextlib.suppress(Exception):
+            client.run(_end_children, on_error="ignore")
+        client.close(timeout=2)
+
+
+def _versions() -> tuple[str, int]:
+    return filterdb.__version__, EXTRACTOR_VERSION
+
+
+def _check_workers(client: Any, scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+    except TimeoutError as error:
+        raise UsageError(
+            "the Dask scheduler has no workers", where=scheduler, hint=f"dask worker {scheduler}"
+        ) from error
+    try:
+        found = client.run(_versions)
+    except Exception as error:
+        raise UsageError(
+            f"a Dask worker cannot run filterdb: {error}",
+            where=scheduler,
+            hint="install the same filterdb where the workers run",
+        ) from error
+    for address, versions in found.items():
+        if versions != _versions():
+            raise UsageError(
+                f"the Dask worker {address} has filterdb {versions[0]}",
+                where=scheduler,
+                expected=filterdb.__version__,
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep distributed's log off the terminal: what matters of it is in the messages of this module."""
+    import distributed  # noqa: F401 - it sets its levels when it is first imported
+
+    names = (
+        "distributed",
+        *(name for name in logging.root.manager.loggerDict if name.startswith("distributed.")),
+    )
+    levels = {name: logging.getLogger(name).level for name in (*names, "tornado.application")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

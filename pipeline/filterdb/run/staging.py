@@ -1,0 +1,124 @@
+"""Bring every model of a zoo into the staging folder, by whatever workers there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filterdb.config import RunConfig
+from filterdb.errors import WorkerError
+from filterdb.extract import worker
+from filterdb.run import files, workers
+from filterdb.run.progress import progress
+from filterdb.types import ModelSource
+
+_Done = workers.Done[worker.Task, worker.Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The folder that shards of models go to, and the workers that fill it.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    config
+        How to work.
+    """
+
+    folder: Path
+    config: RunConfig
+
+    def prepare(self, known: Iterable[str]) -> None:
+        """Begin a run.
+
+        Parameters
+        ----------
+        known
+            Identities of models that need no parsing.
+        """
+        with files.writing(self.folder):
+            files.remove_temporary(self.folder)
+            worker.known_path(self.folder).write_text(json.dumps(sorted(known)))
+
+    def is_empty(self) -> bool:
+        """Tell whether the folder holds nothing that would spare a later run any work."""
+        return not any(path.suffix in (".shard", ".failed") for path in self.folder.iterdir())
+
+    def run(
+        self, sources: Sequence[ModelSource], *, known_counts: bool = True, quiet: bool = False
+    ) -> dict[str, worker.Outcome]:
+        """Stage models that are not staged or known yet, and return the outcomes by name.
+
+        Parameters
+        ----------
+        sources
+            The models.
+        known_counts
+            Leave the models alone that :meth:`prepare` was told of.
+        quiet
+            Show no progress.
+        """
+        sizes = {source.name: worker.file_size(source.path) for source in sources}
+        order = sorted(sources, key=lambda source: -sizes[source.name])
+        names = {self._task(source, known_counts=known_counts): source.name for source in order}
+        outcomes: dict[str, worker.Outcome] = {}
+        with (
+            progress("extract", 0 if quiet else len(sources), "models") as bar,
+            # What ends this loop early ends the workers at once, not when a traceback is forgotten.
+            closing(self._schedule(list(names), [sizes[name] for name in names.values()])) as dones,
+        ):
+            for done in dones:
+                outcomes[names[done.item]] = done.result or _crashed(done)
+                bar.advance()
+        return self._identified(sources, outcomes)
+
+    def _identified(
+        self, sources: Sequence[ModelSource], outcomes: dict[str, worker.Outcome]
+    ) -> dict[str, worker.Outcome]:
+        """Give the models whose process died the identity that others have, where that is survivable."""
+        crashed = [source for source in sources if outcomes[source.name].crashed]
+        names = {self._task(source, identify_only=True): source.name for source in crashed}
+        with closing(self._supervise(list(names))) as dones:
+            for done in dones:
+                if done.result is not None and done.result.sha256:
+                    name, found = names[done.item], done.result
+                    outcomes[name] = replace(outcomes[name], sha256=found.sha256, size=found.size)
+        return outcomes
+
+    def _task(
+        self, source: ModelSource, *, known_counts: bool = True, identify_only: bool = False
+    ) -> worker.Task:
+        return worker.Task(
+            source.path.absolute(),
+            self.folder.absolute(),
+            self.config.extract.kernel,
+            identify_only=identify_only,
+            known_counts=known_counts,
+        )
+
+    def _schedule(self, tasks: Sequence[worker.Task], sizes: Sequence[int]) -> Generator[_Done]:
+        if self.config.scheduler == "local":
+            return self._supervise(tasks)
+        from filterdb.run.cluster import run_on_dask
+
+        memory = self.config.extract.memory
+        limits = workers.Limits(self.config.extract.timeout, memory if isinstance(memory, int) else 0)
+        return run_on_dask(worker.run, tasks, scheduler=self.config.scheduler, limits=limits, sizes=sizes)
+
+    def _supervise(self, tasks: Sequence[worker.Task]) -> Generator[_Done]:
+        settings = self.config.extract
+        count = workers.worker_count(self.config.workers, len(tasks))
+        limits = workers.Limits(settings.timeout, workers.memory_per_worker(settings.memory, count))
+        return workers.run_supervised(worker.run, tasks, workers=count, limits=limits)
+
+
+def _crashed(done: _Done) -> worker.Outcome:
+    error = done.error or WorkerError("the process that read it gave no result")
+    return worker.Outcome(
+        "", worker.file_size(done.item.path), parsed=True, reason=error.reason, crashed=True
+    )

@@ -1,0 +1,109 @@
+"""The cube: the statistics of every record of a data set, one row each, small enough to keep.
+
+Whatever is asked of groups of records is a sum over rows of the cube; the filters are not read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.stats.moments import Moments, merge
+from filterdb.stats.record import RecordStats
+
+KINDS: Final = ("raw", "dense", "scaled")
+"""The three sets of filters that each record has moments of."""
+
+_NUMBERS: Final = ("largest", "l1", "absolute_deviation", "square_deviation", "overlap")
+
+
+def record_dtype(width: int) -> np.dtype[Any]:
+    """Return the type of one row: what :class:`RecordStats` holds, laid flat."""
+    fields: list[tuple[Any, ...]] = [(name, "<i8") for name in ("n", "finite", "channels")]
+    fields += [(name, "<f8") for name in _NUMBERS]
+    for kind in KINDS:
+        fields += [
+            (f"{kind}_n", "<i8"),
+            (f"{kind}_mean", "<f8", (width,)),
+            (f"{kind}_scatter", "<f8", (width, width)),
+        ]
+    return np.dtype(fields)
+
+
+def pack(stats: Sequence[RecordStats], width: int) -> NDArray[Any]:
+    """Lay the statistics of records flat, one row each."""
+    rows = np.zeros(len(stats), record_dtype(width))
+    for row, one in zip(rows, stats, strict=True):
+        for name in ("n", "finite", "channels", *_NUMBERS):
+            row[name] = getattr(one, name)
+        for kind in KINDS:
+            moments: Moments = getattr(one, kind)
+            row[f"{kind}_n"], row[f"{kind}_mean"] = moments.n, moments.mean
+            row[f"{kind}_scatter"] = moments.scatter
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Cube:
+    """Statistics and coefficient counts of every record of a data set, in the order of ``/meta``.
+
+    Parameters
+    ----------
+    records
+        Rows of :func:`record_dtype`.
+    counts
+        Records x components x bins.
+    low, high
+        The range that the bins divide.
+    """
+
+    records: NDArray[Any]
+    counts: NDArray[np.uint32]
+    low: float
+    high: float
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def bin_width(self) -> float:
+        """Width of a bin."""
+        return (self.high - self.low) / int(self.counts.shape[2])
+
+    def stats(self, row: int) -> RecordStats:
+        """Return the statistics of one record."""
+        one = self.records[row]
+        values: dict[str, Any] = {name: int(one[name]) for name in ("n", "finite", "channels")}
+        values |= {name: float(one[name]) for name in _NUMBERS}
+        for kind in KINDS:
+            values[kind] = Moments(int(one[f"{kind}_n"]), one[f"{kind}_mean"], one[f"{kind}_scatter"])
+        return RecordStats(**values)
+
+    def moments(self, kind: str = "scaled", rows: NDArray[Any] | None = None) -> Moments:
+        """Merge the moments of some records, all where not given, in their order."""
+        return merge_records(self.records if rows is None else self.records[rows], kind)
+
+    def group_counts(self, codes: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+        """Sum the counts of the records of each group.
+
+        Parameters
+        ----------
+        codes
+            The group of each record; -1 for none.
+        groups
+            How many groups there are.
+        """
+        total = np.zeros((groups, *self.counts.shape[1:]), np.int64)
+        for group in range(groups):
+            np.sum(self.counts[codes == group], axis=0, dtype=np.int64, out=total[group])
+        return total
+
+
+def merge_records(records: NDArray[Any], kind: str) -> Moments:
+    """Merge one kind of moments of some rows of :func:`record_dtype`."""
+    n, mean, scatter = (records[f"{kind}_{name}"] for name in ("n", "mean", "scatter"))
+    return merge(n, mean, scatter)

@@ -1,0 +1,133 @@
+"""The statistics of one record, in two scans of its filters and one product of its channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.stats import kernels
+from filterdb.stats.moments import Moments
+from filterdb.types import Filters
+
+SPARSITY_EPS: Final = 0.01
+"""A filter is sparse if all its magnitudes are below this share of its layer's largest."""
+
+CHUNK: Final = 128 * kernels.BLOCK
+"""Rows that are read at a time: a whole number of blocks, so that blocks do not depend on it."""
+
+_PANEL_BYTES: Final = 32 << 20
+
+Read = Callable[[int, int], Filters]
+"""Rows of a record, by start and stop; what it returns is good until the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStats:
+    """What there is to know of a record's filters but their coefficients; enough for every metric.
+
+    Parameters
+    ----------
+    n, finite
+        Filters, and those of them without NaN and Inf: all other numbers are of these.
+    largest
+        The largest magnitude.
+    l1, absolute_deviation, square_deviation
+        Sums over all values: magnitudes, and distances from the mean of all values.
+    overlap
+        Sum of the magnitudes of W Wᵀ - I, with the output channels as unit rows of W.
+    channels
+        Output channels that this sum is over.
+    raw, dense, scaled
+        Moments of the filters, of those that are not sparse, and of all divided by their largest magnitude.
+    """
+
+    n: int
+    finite: int
+    largest: float
+    l1: float
+    absolute_deviation: float
+    square_deviation: float
+    overlap: float
+    channels: int
+    raw: Moments
+    dense: Moments
+    scaled: Moments
+
+
+def measure_record(read: Read, *, n: int, out_channels: int, eps: float = SPARSITY_EPS) -> RecordStats:
+    """Compute the statistics of a record without holding more than a part of it.
+
+    Parameters
+    ----------
+    read
+        Gives rows of the record.
+    n
+        How many filters it has.
+    out_channels
+        How many output channels they belong to.
+    eps
+        Where sparsity begins.
+    """
+    extent = np.zeros(4)
+    width = 0
+    for rows in _chunks(read, n):
+        width = rows.shape[1]
+        kernels.scan_extent(rows, extent)
+    finite, largest = int(extent[0]), float(extent[1])
+    centre = extent[2] / (finite * width) if finite else 0.0
+    deviations, counts = np.zeros(2), np.zeros(3, np.int64)
+    means, scatters = np.zeros((3, width)), np.zeros((3, width, width))
+    # The comparison is made in float32, as the reference makes it. A zero layer is sparse throughout.
+    threshold = float(np.float32(largest) * np.float32(eps)) or math.inf
+    for rows in _chunks(read, n):
+        kernels.scan_moments(rows, finite == n, threshold, centre, deviations, counts, means, scatters)
+    raw, dense, scaled = (Moments(int(counts[i]), means[i], scatters[i]) for i in range(3))
+    overlap, channels = _overlap(read, n, out_channels, finite == n)
+    return RecordStats(
+        n, finite, largest, extent[3], deviations[0], deviations[1], overlap, channels, raw, dense, scaled
+    )
+
+
+def _chunks(read: Read, n: int) -> Iterator[Filters]:
+    for start in range(0, n, CHUNK):
+        yield read(start, min(start + CHUNK, n))
+
+
+def _overlap(read: Read, n: int, out_channels: int, finite: bool) -> tuple[float, int]:
+    """Sum |W Wᵀ - I| panel by panel: a layer of 4096 x 4096 channels must not need its size in memory."""
+    fan_in = n // out_channels
+    height = max(1, min(out_channels, _PANEL_BYTES // max(1, fan_in * 9 * 4)))
+    starts = range(0, out_channels, height)
+    total, channels = 0.0, 0
+    for i, start in enumerate(starts):
+        panel = _panel(read, start, min(start + height, out_channels), fan_in, finite)
+        channels += len(panel)
+        total += _distance(panel @ panel.T, diagonal=True)
+        for other_start in starts[i + 1 :]:
+            other = _panel(read, other_start, min(other_start + height, out_channels), fan_in, finite)
+            total += 2 * _distance(panel @ other.T, diagonal=False)
+    return total, channels
+
+
+def _panel(read: Read, start: int, stop: int, fan_in: int, finite: bool) -> NDArray[np.float32]:
+    """Return output channels as unit rows; a zero row stays zero, one without a finite filter is left out."""
+    filters = read(start * fan_in, stop * fan_in)
+    if not finite:
+        good: NDArray[np.bool_] = np.asarray(np.isfinite(filters).all(axis=1))
+        filters = np.where(good[:, None], filters, np.float32(0))
+        rows = filters.reshape(stop - start, -1)[good.reshape(stop - start, -1).any(axis=1)]
+    else:
+        rows = filters.reshape(stop - start, -1)
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    return np.asarray(rows / np.where(length > 0, length, 1)[:, None], dtype=np.float32)
+
+
+def _distance(product: NDArray[np.float32], *, diagonal: bool) -> float:
+    if diagonal:
+        np.fill_diagonal(product, product.diagonal() - 1)
+    return float(np.abs(product).sum(dtype=np.float64))

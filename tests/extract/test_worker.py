@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from filterdb.errors import OutputError
+from filterdb.extract import worker
+from filterdb.extract.shard import is_intact, read_record
+from filterdb.onnxgraph import open_model
+from filterdb.testing import conv_net, write_model
+from filterdb.types import Kernel
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> worker.Task:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    worker.known_path(staging).write_text("[]")
+    path = write_model(tmp_path / "m.onnx", conv_net([(8, 3, 3, 3)]))
+    return worker.Task(path, staging, Kernel(3, 3))
+
+
+def shard_of(task: worker.Task, sha256: str) -> Path:
+    return worker.shard_path(task.staging, sha256, task.kernel)
+
+
+def age(task: worker.Task, path: Path) -> None:
+    """Make a staged file look like one of an earlier run."""
+    begun = worker.known_path(task.staging).stat().st_mtime_ns
+    os.utime(path, ns=(begun - 10**9, begun - 10**9))
+
+
+def test_a_model_becomes_a_shard_under_its_identity(task: worker.Task) -> None:
+    outcome = worker.run(task)
+    with open_model(task.path) as model:
+        assert outcome == worker.Outcome(model.sha256, task.path.stat().st_size, parsed=True)
+    record = read_record(shard_of(task, outcome.sha256))
+    assert record is not None
+    assert (record.sha256, record.n_filters) == (outcome.sha256, 24)
+
+
+def test_what_is_staged_is_not_parsed_again(task: worker.Task) -> None:
+    first = worker.run(task)
+    assert worker.run(task) == replace(first, parsed=False)
+
+
+def test_what_an_older_file_holds_is_not_parsed_unless_asked_for(task: worker.Task) -> None:
+    sha256 = worker.run(replace(task, identify_only=True)).sha256
+    worker.known_path(task.staging).write_text(json.dumps([sha256]))
+    assert not worker.run(task).parsed
+    assert worker.run(replace(task, known_counts=False)).parsed
+
+
+def test_the_identity_is_had_without_parsing(task: worker.Task) -> None:
+    outcome = worker.run(replace(task, identify_only=True))
+    assert (len(outcome.sha256), outcome.parsed) == (64, False)
+    assert not list(task.staging.glob("*.shard"))
+
+
+def test_a_damaged_shard_of_an_earlier_run_is_replaced(task: worker.Task) -> None:
+    shard = shard_of(task, worker.run(task).sha256)
+    content = bytearray(shard.read_bytes())
+    content[5] ^= 1
+    shard.write_bytes(content)
+    age(task, shard)
+    assert worker.run(task).parsed
+    assert is_intact(shard, 9)
+    age(task, shard)
+    assert not worker.run(task).parsed
+
+
+def test_a_file_that_is_no_model_is_an_outcome(task: worker.Task) -> None:
+    task.path.write_bytes(b"<html>")
+    outcome = worker.run(task)
+    assert (outcome.sha256, outcome.size, outcome.parsed) == ("", 6, False)
+    assert outcome.reason
+    missing = worker.run(replace(task, path=task.path.with_name("none.onnx")))
+    assert missing.reason
+    assert missing.size == 0
+
+
+def test_a_reason_is_kept_and_a_damaged_one_counts_for_nothing(task: worker.Task) -> None:
+    sha256 = worker.run(replace(task, identify_only=True)).sha256
+    kept = worker.failure_path(task.staging, sha256, task.kernel)
+    kept.write_text('{"reason": "a cycle"}')
+    assert worker.read_failure(kept) == "a cycle"
+    assert not worker.run(task).parsed
+    for content in ("", "{", "[]", '{"other": 1}'):
+        kept.write_text(content)
+        assert worker.read_failure(kept) == ""
+    assert worker.run(task).parsed
+
+
+def test_other_kernels_and_other_versions_have_shards_of_their_own(
+    task: worker.Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = worker.run(task).sha256
+    names = {shard_of(task, sha256), shard_of(replace(task, kernel=Kernel(5, 5)), sha256)}
+    monkeypatch.setattr(worker, "EXTRACTOR_VERSION", -1)
+    assert len(names | {shard_of(task, sha256)}) == 3
+    assert worker.run(task).parsed
+
+
+def test_a_worker_that_does_not_see_the_staging_folder_says_so(task: worker.Task) -> None:
+    with pytest.raises(OutputError, match="does not see the staging folder"):
+        worker.run(replace(task, staging=task.staging / "elsewhere"))

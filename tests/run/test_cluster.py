@@ -1,0 +1,171 @@
+"""A real Dask scheduler and two worker processes, over TCP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import deadly
+import psutil
+import pytest
+from zoos import command, run, varied_zoo
+
+from filterdb.errors import UsageError
+from filterdb.run.cluster import run_on_dask
+from filterdb.run.supervised import Limits
+
+LIMITS = Limits(60, 4 << 30)
+
+
+@dataclass
+class Cluster:
+    address: str
+    processes: list[subprocess.Popen[bytes]]
+
+    def worker_pids(self) -> list[int]:
+        """Processes that run tasks: the children of the nannies that are Dask's own."""
+        found = []
+        for nanny in self.processes[1:]:
+            for child in psutil.Process(nanny.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    line = " ".join(child.cmdline())
+                    if "spawn_main" in line and "child.py" not in line:
+                        found.append(child.pid)
+        return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("dask")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(deadly.__file__).parent)}
+    dask = [sys.executable, "-m", "dask"]
+    processes = []
+    commands = [
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+        *[[*dask, "worker", address, "--nthreads", "1", "--no-dashboard"]] * 2,
+    ]
+    for place, line in enumerate(commands):
+        with (folder / f"{place}.log").open("w") as log:
+            processes.append(subprocess.Popen(line, env=environment, cwd=folder, stdout=log, stderr=log))
+    made = Cluster(address, processes)
+    end = time.monotonic() + 120
+    while len(made.worker_pids()) < 2:
+        assert time.monotonic() < end, "the cluster does not start"
+        time.sleep(0.2)
+    yield made
+    for process in reversed(processes):
+        process.terminate()
+    for process in processes:
+        process.wait(30)
+
+
+def test_a_cluster_makes_the_same_bytes_and_no_noise(cluster: Cluster, tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 20, large=2)
+    run(zoo, tmp_path / "local.h5", workers=1)
+    line = command(zoo, tmp_path / "d.h5", "--scheduler", cluster.address)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "d.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+    assert run(zoo, tmp_path / "d.h5", scheduler=cluster.address).action == "fresh"
+
+
+def test_a_dask_worker_that_is_killed_half_way_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 40, large=8)
+    whole = run(zoo, tmp_path / "local.h5")
+    staging = tmp_path / "d.h5.staging"
+
+    def kill() -> None:
+        while not list(staging.glob("*.shard")):
+            time.sleep(0.005)
+        psutil.Process(cluster.worker_pids()[0]).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    report = run(zoo, tmp_path / "d.h5", scheduler=cluster.address)
+    killer.join()
+    assert report.statuses == whole.statuses
+    assert (tmp_path / "d.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+
+
+def test_on_a_cluster_too_an_input_that_kills_hangs_or_raises_costs_only_itself(cluster: Cluster) -> None:
+    items = ["a", "kill", "b", "hang", "c", "memory", "raise", "d"]
+    dones = {
+        done.item: done
+        for done in run_on_dask(
+            deadly.behave, items, scheduler=cluster.address, limits=Limits(2, 4 << 30), sizes=[1] * 8
+        )
+    }
+    assert {name: dones[name].result for name in "abcd"} == {name: name for name in "abcd"}
+    assert "SIGKILL" in str(dones["kill"].error)
+    assert "more than 2 s" in str(dones["hang"].error)
+    assert "memory" in str(dones["memory"].error)
+    assert "KeyError" in str(dones["raise"].error)
+
+
+def test_who_was_on_a_worker_when_it_died_is_not_blamed(cluster: Cluster, tmp_path: Path) -> None:
+    listed = tmp_path / "pids"
+    listed.write_text("")
+    ended = threading.Event()
+
+    def keep_list() -> None:
+        while not ended.wait(0.05):
+            with_new = tmp_path / "new"
+            with_new.write_text(" ".join(map(str, cluster.worker_pids())))
+            with_new.replace(listed)
+
+    keeper = threading.Thread(target=keep_list)
+    keeper.start()
+    try:
+        items = [(name, listed) for name in ("a", "killer", "b", "c")]
+        sizes = [1, 1, 1, 1]
+        dones = list(
+            run_on_dask(
+                deadly.kill_listed_parent, items, scheduler=cluster.address, limits=LIMITS, sizes=sizes
+            )
+        )
+    finally:
+        ended.set()
+        keeper.join()
+    # The killer kills Dask workers only; alone and supervised it does no harm, so nobody is to blame.
+    assert sorted(str(done.result) for done in dones) == ["a", "b", "c", "killer"]
+
+
+def test_children_of_dask_workers_end_with_the_run(cluster: Cluster) -> None:
+    list(run_on_dask(deadly.double, range(5), scheduler=cluster.address, limits=LIMITS))
+    lines = [
+        " ".join(child.cmdline())
+        for nanny in cluster.processes[1:]
+        for child in psutil.Process(nanny.pid).children(recursive=True)
+    ]
+    assert not [line for line in lines if "child.py" in line]
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "bogus://127.0.0.1:8786"])
+def test_no_scheduler_is_wrong_usage_within_seconds(address: str, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(UsageError, match="no Dask scheduler answers"):
+        list(run_on_dask(deadly.double, [1], scheduler=address, limits=LIMITS))
+    assert time.monotonic() - begun < 60
+
+
+def test_no_scheduler_is_one_message_without_noise(tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 2)
+    line = command(zoo, tmp_path / "d.h5", "--scheduler", "tcp://127.0.0.1:9")
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("filterdb: no Dask scheduler answers\n  in: tcp://127.0.0.1:9\n")
+    assert len(done.stderr.splitlines()) == 4
+    assert not (tmp_path / "d.h5.staging").exists()
