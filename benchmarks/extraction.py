@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -20,11 +21,11 @@ def make_zoo(folder: Path) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         widths = [3, 64, 128, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512, 512, 512]
         for seed in range(LARGE):
-            shapes = [(b, a, 3, 3) for a, b in zip(widths, widths[1:], strict=False)]
+            shapes = [(b, a, 3, 3) for a, b in itertools.pairwise(widths)]
             write_model(folder / f"large{seed}.onnx", conv_net(shapes, seed=seed))
         widths = [3, 32, 64, 64, 96, 96, 128, 128]
         for seed in range(SMALL):
-            shapes = [(b, a, 3, 3) for a, b in zip(widths, widths[1:], strict=False)]
+            shapes = [(b, a, 3, 3) for a, b in itertools.pairwise(widths)]
             write_model(folder / "small" / f"small{seed}.onnx", conv_net(shapes, seed=1000 + seed))
         (folder / "complete").touch()
     return sum(path.stat().st_size for path in folder.rglob("*.onnx"))

@@ -22,9 +22,26 @@ from demo_zoo import check, data, export, gan, tasks
 from demo_zoo.catalogue import PAPER, Model, build, models
 from demo_zoo.nets import count_filters
 
-COLUMNS = ["Name", "Paper", "Pretraining-Dataset", "Training-Dataset", "Visual Category", "Task",
-           "Accessible", "Dataset URL", "Family", "Width", "Trained", "Twin", "Parameters", "Metric",
-           "Metric Value", "Metric Untrained", "Seed", "Exporter"]
+COLUMNS = [
+    "Name",
+    "Paper",
+    "Pretraining-Dataset",
+    "Training-Dataset",
+    "Visual Category",
+    "Task",
+    "Accessible",
+    "Dataset URL",
+    "Family",
+    "Width",
+    "Trained",
+    "Twin",
+    "Parameters",
+    "Metric",
+    "Metric Value",
+    "Metric Untrained",
+    "Seed",
+    "Exporter",
+]
 BROKEN_FROM = "cls-textures-plain-fit"
 
 
@@ -87,14 +104,32 @@ def row_of(model: Model, kept: tasks.Trained, trained: bool) -> dict[str, object
     """Row of the table for a model or its untrained twin."""
     digits = model.category == "handwriting"
     net = build(model)
-    return dict(zip(COLUMNS, [
-        model.name if trained else f"{model.name}-untrained", PAPER[model.family], "",
-        data.DATA_SET[model.category] if trained else "", model.category, model.task,
-        "", data.DIGITS_URL if digits and trained else "", model.family,
-        "over-parameterised" if model.over else "fitting", "yes" if trained else "no",
-        "" if trained else model.name, sum(p.numel() for p in net.parameters()), tasks.METRIC[model.task],
-        f"{kept.value if trained else kept.untrained:.4f}", f"{kept.untrained:.4f}", model.seed,
-        model.habit.describe(model.norm)], strict=True))
+    return dict(
+        zip(
+            COLUMNS,
+            [
+                model.name if trained else f"{model.name}-untrained",
+                PAPER[model.family],
+                "",
+                data.DATA_SET[model.category] if trained else "",
+                model.category,
+                model.task,
+                "",
+                data.DIGITS_URL if digits and trained else "",
+                model.family,
+                "over-parameterised" if model.over else "fitting",
+                "yes" if trained else "no",
+                "" if trained else model.name,
+                sum(p.numel() for p in net.parameters()),
+                tasks.METRIC[model.task],
+                f"{kept.value if trained else kept.untrained:.4f}",
+                f"{kept.untrained:.4f}",
+                model.seed,
+                model.habit.describe(model.norm),
+            ],
+            strict=True,
+        )
+    )
 
 
 def export_one(model: Model, state: dict[str, torch.Tensor], path: Path) -> None:
@@ -103,8 +138,10 @@ def export_one(model: Model, state: dict[str, torch.Tensor], path: Path) -> None
     net.load_state_dict(state)
     export.write(model, net, path)
     gap = export.difference(model, net, path)
-    print(f"{path.stem:44s} {count_filters(net):6d} filters {path.stat().st_size:8d} bytes gap {gap:.1e}",
-          flush=True)
+    print(
+        f"{path.stem:44s} {count_filters(net):6d} filters {path.stat().st_size:8d} bytes gap {gap:.1e}",
+        flush=True,
+    )
     assert gap <= export.allowed(model), (path.stem, gap)
 
 
@@ -151,8 +188,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the ONNX files")
     parser.add_argument("--only", help="train and export a single model (or its pair)")
     parser.add_argument("--jobs", type=int, default=1, help="processes for training")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "filterdb-demo-zoo",
-                        help="folder of trained weights")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path.home() / ".cache" / "filterdb-demo-zoo",
+        help="folder of trained weights",
+    )
     return parser.parse_args()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import deadly
 import psutil
 import pytest
-from zoos import command, run, varied_zoo
+from zoos import command, run, start, varied_zoo
 
 from filterdb.errors import UsageError
 from filterdb.run.cluster import run_on_dask
@@ -143,14 +144,18 @@ def test_who_was_on_a_worker_when_it_died_is_not_blamed(cluster: Cluster, tmp_pa
     assert sorted(str(done.result) for done in dones) == ["a", "b", "c", "killer"]
 
 
+def children_of(cluster: Cluster) -> list[str]:
+    found = []
+    for nanny in cluster.processes[1:]:
+        for child in psutil.Process(nanny.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found.append(" ".join(child.cmdline()))
+    return [line for line in found if "child.py" in line]
+
+
 def test_children_of_dask_workers_end_with_the_run(cluster: Cluster) -> None:
     list(run_on_dask(deadly.double, range(5), scheduler=cluster.address, limits=LIMITS))
-    lines = [
-        " ".join(child.cmdline())
-        for nanny in cluster.processes[1:]
-        for child in psutil.Process(nanny.pid).children(recursive=True)
-    ]
-    assert not [line for line in lines if "child.py" in line]
+    assert children_of(cluster) == []
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "bogus://127.0.0.1:8786"])
@@ -169,3 +174,20 @@ def test_no_scheduler_is_one_message_without_noise(tmp_path: Path) -> None:
     assert done.stderr.startswith("filterdb: no Dask scheduler answers\n  in: tcp://127.0.0.1:9\n")
     assert len(done.stderr.splitlines()) == 4
     assert not (tmp_path / "d.h5.staging").exists()
+
+
+def test_an_interrupted_run_leaves_no_child_on_the_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    zoo, out = varied_zoo(tmp_path / "zoo", 40, large=10), tmp_path / "d.h5"
+    process = start(zoo, out, "--scheduler", cluster.address)
+    while not list((tmp_path / "d.h5.staging").glob("*.shard")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "filterdb: interrupted; the same command goes on from here\n"
+    end = time.monotonic() + 60
+    while children_of(cluster):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert run(zoo, out).reused > 0

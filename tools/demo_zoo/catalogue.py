@@ -11,12 +11,21 @@ from .nets import Classifier, Generator, Hourglass, Style, Trunk, UNet
 
 LATENT = 16
 SHORT = {
-    "Classification": "cls", "Segmentation": "seg", "Auto-Encoder": "ae", "Denoising": "den",
-    "Super Resolution": "sr", "GAN-Generator": "gen", "GAN-Discriminator": "disc",
+    "Classification": "cls",
+    "Segmentation": "seg",
+    "Auto-Encoder": "ae",
+    "Denoising": "den",
+    "Super Resolution": "sr",
+    "GAN-Generator": "gen",
+    "GAN-Discriminator": "disc",
 }
 FAMILY_SHORT = {
-    "plain": "plain", "residual": "resnet", "dense": "densenet", "u-net": "unet",
-    "depthwise-separable": "dwsep", "inverted bottleneck": "invres",
+    "plain": "plain",
+    "residual": "resnet",
+    "dense": "densenet",
+    "u-net": "unet",
+    "depthwise-separable": "dwsep",
+    "inverted bottleneck": "invres",
 }
 PAPER = {
     "plain": "VGG (Simonyan and Zisserman, 2015)",
@@ -55,10 +64,18 @@ class Habit:
     def describe(self, norm: bool) -> str:
         """Text for the column Exporter of a model with or without batch normalisation."""
         state = ("batch norm folded" if self.folded else "batch norm kept") if norm else "no batch norm"
-        parts = [f"torch.onnx {self.exporter}", f"opset {self.opset}", state,
-                 f"{'dynamic' if self.dynamic else 'fixed'} batch"]
-        notes = {"constants": "weights in Constant nodes", "float16": "float16 weights",
-                 "int8": "int8 QDQ per channel", "external": "external data"}
+        parts = [
+            f"torch.onnx {self.exporter}",
+            f"opset {self.opset}",
+            state,
+            f"{'dynamic' if self.dynamic else 'fixed'} batch",
+        ]
+        notes = {
+            "constants": "weights in Constant nodes",
+            "float16": "float16 weights",
+            "int8": "int8 QDQ per channel",
+            "external": "external data",
+        }
         return "; ".join([*parts, *([notes[self.post]] if self.post else [])])
 
 
@@ -136,8 +153,12 @@ def build(model: Model) -> nn.Module:
         return Generator(LATENT, channels, *shape)
     if model.family == "u-net":
         outputs = {"Segmentation": PIXEL_CLASSES.get(model.category, 0), "GAN-Discriminator": 1}
-        mode = {"Segmentation": "map", "Denoising": "correct", "Super Resolution": "enlarge",
-                "GAN-Discriminator": "score"}[task]
+        mode = {
+            "Segmentation": "map",
+            "Denoising": "correct",
+            "Super Resolution": "enlarge",
+            "GAN-Discriminator": "score",
+        }[task]
         return UNet(channels, outputs.get(task, channels), *shape, mode=mode)
     if task == "Segmentation":
         return Hourglass(channels, PIXEL_CLASSES[model.category], *shape)
@@ -166,15 +187,53 @@ def _classifiers() -> list[Model]:
     """Six classifiers."""
     task = "Classification"
     return [
-        Model(task, "fractals", "residual", (12, 20, 30), (2, 2, 4), True, decay=3e-3, steps=450, twin=True,
-              habit=_script(13)),
-        Model(task, "textures", "plain", (12, 18, 24), DEEP, channels=1, steps=550,
-              habit=_script(11, folded=True, dynamic=False)),
+        Model(
+            task,
+            "fractals",
+            "residual",
+            (12, 20, 30),
+            (2, 2, 4),
+            True,
+            decay=3e-3,
+            steps=450,
+            twin=True,
+            habit=_script(13),
+        ),
+        Model(
+            task,
+            "textures",
+            "plain",
+            (12, 18, 24),
+            DEEP,
+            channels=1,
+            steps=550,
+            habit=_script(11, folded=True, dynamic=False),
+        ),
         Model(task, "shapes", "residual", (12, 18, 24), DEEP, steps=700, habit=_dynamo(18)),
-        Model(task, "starfields", DW, (24, 40, 64), (2, 3, 3), channels=1, steps=500, twin=True,
-              habit=_script(17)),
-        Model(task, "handwriting", "dense", (14, 22, 28), (4, 4, 4), True, channels=1, size=24, decay=3e-3,
-              steps=550, habit=_script(17, folded=True, post="float16")),
+        Model(
+            task,
+            "starfields",
+            DW,
+            (24, 40, 64),
+            (2, 3, 3),
+            channels=1,
+            steps=500,
+            twin=True,
+            habit=_script(17),
+        ),
+        Model(
+            task,
+            "handwriting",
+            "dense",
+            (14, 22, 28),
+            (4, 4, 4),
+            True,
+            channels=1,
+            size=24,
+            decay=3e-3,
+            steps=550,
+            habit=_script(17, folded=True, post="float16"),
+        ),
         Model(task, "cells", INV, (12, 16, 24), (1, 2, 3), steps=500, act="silu", habit=_dynamo(20)),
     ]
 
@@ -184,15 +243,53 @@ def _segmenters() -> list[Model]:
     task = "Segmentation"
     return [
         Model(task, "fractals", "u-net", (8, 14, 22), DEEP, steps=300, twin=True, habit=_script(11)),
-        Model(task, "textures", "residual", (14, 22, 28), (2, 2, 4), True, steps=400, decay=3e-4,
-              habit=_script(17)),
-        Model(task, "shapes", "plain", (12, 20, 32), DEEP, True, steps=300, batch=16, decay=3e-3,
-              habit=_script(13, folded=True, post="constants")),
-        Model(task, "starfields", "u-net", (8, 14, 20), DEEP, channels=1, steps=300, batch=16,
-              habit=_dynamo(18, folded=True)),
+        Model(
+            task,
+            "textures",
+            "residual",
+            (14, 22, 28),
+            (2, 2, 4),
+            True,
+            steps=400,
+            decay=3e-4,
+            habit=_script(17),
+        ),
+        Model(
+            task,
+            "shapes",
+            "plain",
+            (12, 20, 32),
+            DEEP,
+            True,
+            steps=300,
+            batch=16,
+            decay=3e-3,
+            habit=_script(13, folded=True, post="constants"),
+        ),
+        Model(
+            task,
+            "starfields",
+            "u-net",
+            (8, 14, 20),
+            DEEP,
+            channels=1,
+            steps=300,
+            batch=16,
+            habit=_dynamo(18, folded=True),
+        ),
         Model(task, "terrain", "dense", (12, 20), (4, 4), size=24, steps=300, batch=16, habit=_script(13)),
-        Model(task, "cells", "u-net", (12, 22, 30), DEEP, True, steps=300, batch=16, decay=3e-3,
-              habit=_script(17, post="external")),
+        Model(
+            task,
+            "cells",
+            "u-net",
+            (12, 22, 30),
+            DEEP,
+            True,
+            steps=300,
+            batch=16,
+            decay=3e-3,
+            habit=_script(17, post="external"),
+        ),
     ]
 
 
@@ -200,15 +297,54 @@ def _auto_encoders() -> list[Model]:
     """Six auto-encoders."""
     task = "Auto-Encoder"
     return [
-        Model(task, "fractals", "plain", (8, 14, 22, 30), (1, 2, 2, 2), True, batch=16, decay=3e-4,
-              habit=_dynamo(20, folded=True)),
-        Model(task, "textures", "dense", (10, 16, 20), (2, 3, 3), channels=1, batch=16, twin=True,
-              habit=_script(17)),
+        Model(
+            task,
+            "fractals",
+            "plain",
+            (8, 14, 22, 30),
+            (1, 2, 2, 2),
+            True,
+            batch=16,
+            decay=3e-4,
+            habit=_dynamo(20, folded=True),
+        ),
+        Model(
+            task,
+            "textures",
+            "dense",
+            (10, 16, 20),
+            (2, 3, 3),
+            channels=1,
+            batch=16,
+            twin=True,
+            habit=_script(17),
+        ),
         Model(task, "shapes", INV, (8, 16, 24), (1, 2, 2), batch=16, habit=_script(11)),
-        Model(task, "handwriting", "residual", (10, 14, 24), DEEP, channels=1, size=24, batch=16, act="elu",
-              habit=_script(13, dynamic=False)),
-        Model(task, "terrain", "plain", (12, 20, 32), DEEP, True, size=24, batch=16, decay=3e-5,
-              norm=False, habit=_script(17)),
+        Model(
+            task,
+            "handwriting",
+            "residual",
+            (10, 14, 24),
+            DEEP,
+            channels=1,
+            size=24,
+            batch=16,
+            act="elu",
+            habit=_script(13, dynamic=False),
+        ),
+        Model(
+            task,
+            "terrain",
+            "plain",
+            (12, 20, 32),
+            DEEP,
+            True,
+            size=24,
+            batch=16,
+            decay=3e-5,
+            norm=False,
+            habit=_script(17),
+        ),
         Model(task, "cells", DW, (16, 28, 48), (1, 2, 3), batch=16, habit=_dynamo(18)),
     ]
 
@@ -217,20 +353,99 @@ def _denoisers() -> list[Model]:
     """Seven denoisers, one of them without any 3x3 layer; batch norm hurts the plain corrections."""
     task = "Denoising"
     return [
-        Model(task, "fractals", "residual", (16,), (6,), size=24, steps=300, batch=16, norm=False,
-              habit=_script(17)),
-        Model(task, "textures", "u-net", (12, 20, 30), DEEP, True, channels=1, steps=300, batch=16,
-              decay=3e-4, habit=_script(13, folded=True)),
-        Model(task, "starfields", "plain", (24,), (7,), True, channels=1, size=24, steps=300, batch=16,
-              decay=1e-4, norm=False, habit=_dynamo(18, post="constants")),
-        Model(task, "handwriting", "plain", (16,), (6,), channels=1, size=24, steps=300, batch=16, twin=True,
-              norm=False, habit=_script(11, dynamic=False)),
-        Model(task, "terrain", DW, (40,), (7,), size=24, steps=300, batch=16, rate=2e-3, norm=False,
-              habit=_script(13)),
-        Model(task, "cells", "dense", (20,), (8,), True, size=24, steps=300, batch=16, decay=3e-4,
-              habit=_dynamo(20)),
-        Model(task, "shapes", "plain", (12,), (3,), size=24, steps=300, batch=16, kernel=5, norm=False,
-              habit=_script(17, dynamic=False)),
+        Model(
+            task,
+            "fractals",
+            "residual",
+            (16,),
+            (6,),
+            size=24,
+            steps=300,
+            batch=16,
+            norm=False,
+            habit=_script(17),
+        ),
+        Model(
+            task,
+            "textures",
+            "u-net",
+            (12, 20, 30),
+            DEEP,
+            True,
+            channels=1,
+            steps=300,
+            batch=16,
+            decay=3e-4,
+            habit=_script(13, folded=True),
+        ),
+        Model(
+            task,
+            "starfields",
+            "plain",
+            (24,),
+            (7,),
+            True,
+            channels=1,
+            size=24,
+            steps=300,
+            batch=16,
+            decay=1e-4,
+            norm=False,
+            habit=_dynamo(18, post="constants"),
+        ),
+        Model(
+            task,
+            "handwriting",
+            "plain",
+            (16,),
+            (6,),
+            channels=1,
+            size=24,
+            steps=300,
+            batch=16,
+            twin=True,
+            norm=False,
+            habit=_script(11, dynamic=False),
+        ),
+        Model(
+            task,
+            "terrain",
+            DW,
+            (40,),
+            (7,),
+            size=24,
+            steps=300,
+            batch=16,
+            rate=2e-3,
+            norm=False,
+            habit=_script(13),
+        ),
+        Model(
+            task,
+            "cells",
+            "dense",
+            (20,),
+            (8,),
+            True,
+            size=24,
+            steps=300,
+            batch=16,
+            decay=3e-4,
+            habit=_dynamo(20),
+        ),
+        Model(
+            task,
+            "shapes",
+            "plain",
+            (12,),
+            (3,),
+            size=24,
+            steps=300,
+            batch=16,
+            kernel=5,
+            norm=False,
+            habit=_script(17, dynamic=False),
+        ),
     ]
 
 
@@ -239,14 +454,59 @@ def _enlargers() -> list[Model]:
     task = "Super Resolution"
     return [
         Model(task, "fractals", "dense", (14,), (7,), steps=400, batch=16, norm=False, habit=_script(13)),
-        Model(task, "textures", "plain", (24,), (7,), True, channels=1, steps=400, batch=16, decay=3e-5,
-              norm=False, habit=_script(17, post="constants")),
-        Model(task, "shapes", "u-net", (8, 14, 22), DEEP, steps=400, batch=16, act="elu",
-              habit=_dynamo(18, dynamic=False)),
-        Model(task, "starfields", "residual", (22,), (8,), True, channels=1, steps=400, batch=16, decay=3e-5,
-              norm=False, habit=_script(17)),
-        Model(task, "handwriting", INV, (20,), (6,), channels=1, size=24, steps=400, batch=16, act="silu",
-              twin=True, habit=_script(13)),
+        Model(
+            task,
+            "textures",
+            "plain",
+            (24,),
+            (7,),
+            True,
+            channels=1,
+            steps=400,
+            batch=16,
+            decay=3e-5,
+            norm=False,
+            habit=_script(17, post="constants"),
+        ),
+        Model(
+            task,
+            "shapes",
+            "u-net",
+            (8, 14, 22),
+            DEEP,
+            steps=400,
+            batch=16,
+            act="elu",
+            habit=_dynamo(18, dynamic=False),
+        ),
+        Model(
+            task,
+            "starfields",
+            "residual",
+            (22,),
+            (8,),
+            True,
+            channels=1,
+            steps=400,
+            batch=16,
+            decay=3e-5,
+            norm=False,
+            habit=_script(17),
+        ),
+        Model(
+            task,
+            "handwriting",
+            INV,
+            (20,),
+            (6,),
+            channels=1,
+            size=24,
+            steps=400,
+            batch=16,
+            act="silu",
+            twin=True,
+            habit=_script(13),
+        ),
         Model(task, "terrain", "residual", (14,), (8,), steps=700, batch=16, norm=False, habit=_dynamo(20)),
     ]
 
@@ -268,8 +528,12 @@ def _gans() -> list[Model]:
         Model(gen, "cells", DW, (64, 48, 32), (3, 3, 2), habit=_script(17)),
         Model(disc, "cells", "plain", (16, 28, 36), DEEP, True, habit=_script(11, post="constants")),
     ]
-    return [replace(m, size=16, steps=2000, norm=m.task == gen, act="relu" if m.task == gen else "leaky",
-                    decay=0.0) for m in pairs]
+    return [
+        replace(
+            m, size=16, steps=2000, norm=m.task == gen, act="relu" if m.task == gen else "leaky", decay=0.0
+        )
+        for m in pairs
+    ]
 
 
 def models() -> list[Model]:

@@ -78,8 +78,14 @@ def check_rows(rows: list[Row], stems: set[str]) -> dict[str, object]:
     assert len(kinds) >= 6 and min(kinds.values()) >= 5
     assert len(families) == 6 and min(families.values()) >= 4
     assert all(row["Twin"] in stems and not row["Training-Dataset"] for row in twins)
-    return {"models": len(rows), "trained": len(trained), "tasks": dict(tasks), "categories": dict(kinds),
-            "families": dict(families), "widths": dict(Counter(row["Width"] for row in rows))}
+    return {
+        "models": len(rows),
+        "trained": len(trained),
+        "tasks": dict(tasks),
+        "categories": dict(kinds),
+        "families": dict(families),
+        "widths": dict(Counter(row["Width"] for row in rows)),
+    }
 
 
 def check_files(files: list[Path]) -> dict[str, object]:

@@ -48,9 +48,18 @@ def _torchscript(model: Model, net: nn.Module, example: torch.Tensor) -> onnx.Mo
     habit, buffer = model.habit, io.BytesIO()
     mode = torch.onnx.TrainingMode.EVAL if habit.folded else torch.onnx.TrainingMode.PRESERVE
     axes = {"input": {0: "batch"}, "output": {0: "batch"}} if habit.dynamic else None
-    torch.onnx.export(net, (example,), buffer, dynamo=False, opset_version=habit.opset,
-                      input_names=["input"], output_names=["output"], dynamic_axes=axes,
-                      training=mode, do_constant_folding=habit.folded)
+    torch.onnx.export(
+        net,
+        (example,),
+        buffer,
+        dynamo=False,
+        opset_version=habit.opset,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_axes=axes,
+        training=mode,
+        do_constant_folding=habit.folded,
+    )
     return onnx.load_from_string(buffer.getvalue())
 
 
@@ -58,9 +67,17 @@ def _dynamo(model: Model, net: nn.Module, example: torch.Tensor) -> onnx.ModelPr
     """Graph by the dynamo exporter, whose optimiser folds batch norm."""
     habit = model.habit
     shapes = ({0: torch.export.Dim("batch")},) if habit.dynamic else None
-    program = torch.onnx.export(net, (example,), dynamo=True, opset_version=habit.opset,
-                                input_names=["input"], output_names=["output"], dynamic_shapes=shapes,
-                                optimize=habit.folded, verbose=False)
+    program = torch.onnx.export(
+        net,
+        (example,),
+        dynamo=True,
+        opset_version=habit.opset,
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes=shapes,
+        optimize=habit.folded,
+        verbose=False,
+    )
     assert program is not None
     return onnx.load_from_string(program.model_proto.SerializeToString())
 
@@ -88,8 +105,9 @@ def strip_traces(proto: onnx.ModelProto) -> None:
 def _to_constants(proto: onnx.ModelProto) -> None:
     """Move the initializers into Constant nodes, as some converters write them."""
     graph = proto.graph
-    constants = [helper.make_node("Constant", [], [t.name], name=f"const/{t.name}", value=t)
-                 for t in graph.initializer]
+    constants = [
+        helper.make_node("Constant", [], [t.name], name=f"const/{t.name}", value=t) for t in graph.initializer
+    ]
     rest = list(graph.node)
     del graph.initializer[:], graph.node[:]
     graph.node.extend([*constants, *rest])
@@ -135,10 +153,16 @@ def _to_int8(model: Model, proto: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
-        quantize_static(source, target, _Calibration(sample_inputs(model, 128)), per_channel=True,
-                        quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8,
-                        activation_type=QuantType.QInt8,
-                        extra_options={"WeightSymmetric": True, "ActivationSymmetric": False})
+        quantize_static(
+            source,
+            target,
+            _Calibration(sample_inputs(model, 128)),
+            per_channel=True,
+            quant_format=QuantFormat.QDQ,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QInt8,
+            extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+        )
         return onnx.load(target)
 
 
@@ -182,8 +206,14 @@ def write(model: Model, net: nn.Module, target: Path) -> None:
     # Saving appends to an existing data file.
     data_file.unlink(missing_ok=True)
     if model.habit.post == "external":
-        onnx.save_model(proto, target, save_as_external_data=True, all_tensors_to_one_file=True,
-                        location=data_file.name, size_threshold=256)
+        onnx.save_model(
+            proto,
+            target,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=data_file.name,
+            size_threshold=256,
+        )
         # It is written for the owner alone.
         data_file.chmod(0o644)
     else:

@@ -171,5 +171,7 @@ def train_pair(gen: Model, disc: Model) -> tuple[Trained, Trained]:
     pair.critic.load_state_dict(first[1])
     disc_before = _auc(pair.critic, pair.held, fake)
     half = (time.perf_counter() - start) / 2
-    return (Trained(first[0], last[0], gen_after, gen_before, None, half),
-            Trained(first[1], last[1], disc_after, disc_before, None, half))
+    return (
+        Trained(first[0], last[0], gen_after, gen_before, None, half),
+        Trained(first[1], last[1], disc_after, disc_before, None, half),
+    )

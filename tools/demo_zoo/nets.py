@@ -51,8 +51,9 @@ class Unit(nn.Module):
         Append the activation.
     """
 
-    def __init__(self, cin: int, cout: int, style: Style, kernel: int | None = None,
-                 groups: int = 1, act: bool = True) -> None:
+    def __init__(
+        self, cin: int, cout: int, style: Style, kernel: int | None = None, groups: int = 1, act: bool = True
+    ) -> None:
         super().__init__()
         side = kernel or style.kernel
         self.conv = nn.Conv2d(cin, cout, side, padding=side // 2, groups=groups, bias=not style.norm)
@@ -170,8 +171,9 @@ class Classifier(nn.Module):
         Choices of the network.
     """
 
-    def __init__(self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int],
-                 style: Style) -> None:
+    def __init__(
+        self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [Unit(cin, widths[0], style)]
         last = widths[0]
@@ -191,8 +193,9 @@ class Classifier(nn.Module):
 class Hourglass(nn.Module):
     """Encoder and decoder without skips; `code` channels between them make an auto-encoder."""
 
-    def __init__(self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style,
-                 code: int = 0) -> None:
+    def __init__(
+        self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style, code: int = 0
+    ) -> None:
         super().__init__()
         down: list[nn.Module] = [Unit(cin, widths[0], style)]
         up: list[nn.Module] = []
@@ -218,8 +221,9 @@ class Hourglass(nn.Module):
 class Trunk(nn.Module):
     """Blocks of one resolution that correct the (enlarged) input."""
 
-    def __init__(self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style,
-                 scale: int = 1) -> None:
+    def __init__(
+        self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style, scale: int = 1
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.stem = Unit(cin, widths[0], style)
@@ -251,8 +255,15 @@ class UNet(nn.Module):
         enlarged input, "score" to average the result over the image.
     """
 
-    def __init__(self, cin: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style,
-                 mode: str = "map") -> None:
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        style: Style,
+        mode: str = "map",
+    ) -> None:
         super().__init__()
         self.mode = mode
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -285,8 +296,9 @@ class UNet(nn.Module):
 class Generator(nn.Module):
     """Latent vector to image: 4x4 maps, doubled between the stages."""
 
-    def __init__(self, latent: int, cout: int, widths: Sequence[int], depths: Sequence[int],
-                 style: Style) -> None:
+    def __init__(
+        self, latent: int, cout: int, widths: Sequence[int], depths: Sequence[int], style: Style
+    ) -> None:
         super().__init__()
         self.width = widths[0]
         self.project = nn.Linear(latent, 16 * widths[0])

@@ -67,8 +67,13 @@ def _chaos_game(rng: Rng, size: int, flame: bool) -> tuple[Field, Field]:
         if flame:
             # Sinusoidal and swirl variations bend the straight copies into flames.
             r2 = (points**2).sum(1)
-            swirl = np.stack([np.sin(r2) * points[:, 0] - np.cos(r2) * points[:, 1],
-                              np.cos(r2) * points[:, 0] + np.sin(r2) * points[:, 1]], 1)
+            swirl = np.stack(
+                [
+                    np.sin(r2) * points[:, 0] - np.cos(r2) * points[:, 1],
+                    np.cos(r2) * points[:, 0] + np.sin(r2) * points[:, 1],
+                ],
+                1,
+            )
             points = np.where((pick % 2 == 0)[:, None], np.sin(points), 0.9 * swirl)
         tint = (tint + pick / max(maps - 1, 1)) / 2
         if step >= 6:

@@ -22,10 +22,16 @@ METRIC = {
     "Super Resolution": "PSNR dB, higher is better",
     "GAN-Generator": "Frechet distance of image moments to held-out real images, lower is better",
     "GAN-Discriminator": "ROC AUC held-out real vs fakes of its generator (untrained halfway final), "
-                         "higher is better",
+    "higher is better",
 }
-MARGIN = {"Classification": 0.2, "Segmentation": 0.15, "Auto-Encoder": 2.0, "Denoising": 2.0,
-          "Super Resolution": 2.0, "GAN-Discriminator": 0.15}
+MARGIN = {
+    "Classification": 0.2,
+    "Segmentation": 0.15,
+    "Auto-Encoder": 2.0,
+    "Denoising": 2.0,
+    "Super Resolution": 2.0,
+    "GAN-Discriminator": 0.15,
+}
 
 
 @dataclass

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import psutil
@@ -27,8 +29,11 @@ _WORKERS_SECONDS: Final = 30
 _BATCH_ITEMS: Final = 32
 _BATCH_BYTES: Final = 64 << 20
 
-_children = threading.local()
-_all_children: list[Child[Any, Any]] = []
+_children: dict[tuple[str, int], Child[Any, Any]] = {}
+"""On a Dask worker: the child of each run and thread."""
+
+_ended: set[str] = set()
+"""On a Dask worker: the runs that are over, of which a batch may still be under way."""
 
 
 def run_on_dask(
@@ -61,8 +66,9 @@ def run_on_dask(
     """
     batches = _batches(items, sizes or [_BATCH_BYTES] * len(items))
     lost: list[In] = []
-    with _quiet(), _connected(scheduler) as client:
-        for batch, dones in _collect(client, function, batches, limits, scheduler):
+    with _quiet(), _connected(scheduler) as (client, run):
+        work = partial(_run_batch, function=function, limits=limits, run=run)
+        for batch, dones in _collect(client, work, batches, scheduler):
             # Inputs were on a worker when it died, which says little about any one of them.
             lost += batch if dones is None else [done.item for done in dones if done.died]
             yield from (done for done in dones or () if not done.died)
@@ -82,12 +88,12 @@ def _batches(items: Sequence[In], sizes: Sequence[int]) -> list[list[In]]:
 
 
 def _collect(
-    client: Any, function: Callable[[In], Out], batches: Sequence[list[In]], limits: Limits, scheduler: str
-) -> Iterator[tuple[list[In], list[Done[In, Out]] | None]]:
+    client: Any, work: Callable[..., Any], batches: Sequence[list[In]], scheduler: str
+) -> Iterator[tuple[list[In], list[Done[In, Any]] | None]]:
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    futures = client.map(_run_batch, batches, function=function, limits=limits, pure=False)
+    futures = client.map(work, batches, pure=False)
     batch_of = dict(zip((future.key for future in futures), batches, strict=True))
     for future in as_completed(futures, loop=client.loop):
         try:
@@ -105,20 +111,29 @@ def _collect(
         yield batch_of.pop(future.key), dones
 
 
-def _run_batch(batch: list[In], *, function: Callable[[In], Out], limits: Limits) -> list[Done[In, Out]]:
-    """Run a batch on a Dask worker, whose threads keep a child each."""
-    return [_child(function, limits).run(item) for item in batch]
+def _run_batch(
+    batch: list[In], *, function: Callable[[In], Out], limits: Limits, run: str
+) -> list[Done[In, Out]]:
+    """Run a batch on a Dask worker, each of whose threads keeps a child for a run."""
+    dones: list[Done[In, Out]] = []
+    try:
+        for item in batch:
+            if run in _ended:
+                raise CancelledError("the run has ended")
+            dones.append(_child(function, limits, run).run(item))
+    finally:
+        if run in _ended:
+            _end_children(run)
+    return dones
 
 
-def _child(function: Callable[[In], Out], limits: Limits) -> Child[In, Out]:
-    key, child = getattr(_children, "current", (None, None))
-    if key == (function, limits) and child is not None and child.usable:
-        return child  # type: ignore[no-any-return]
-    if child is not None:
-        child.stop()
-    child = Child(function, _of_this_machine(limits, _threads()))
-    _children.current = (function, limits), child
-    _all_children.append(child)
+def _child(function: Callable[[In], Out], limits: Limits, run: str) -> Child[In, Out]:
+    key = run, threading.get_ident()
+    child = _children.get(key)
+    if child is None or not child.usable:
+        if child is not None:
+            child.stop()
+        child = _children[key] = Child(function, _of_this_machine(limits, _threads()))
     return child
 
 
@@ -143,13 +158,15 @@ def _available() -> int:
         return whole
 
 
-def _end_children() -> None:
-    while _all_children:
-        _all_children.pop().stop()
+def _end_children(run: str) -> None:
+    _ended.add(run)
+    for key in [key for key in list(_children) if key[0] == run]:
+        _children.pop(key).stop()
 
 
 @contextlib.contextmanager
-def _connected(scheduler: str) -> Iterator[Any]:
+def _connected(scheduler: str) -> Iterator[tuple[Any, str]]:
+    """Connect to a scheduler, and give the run a name of its own on its workers."""
     from distributed import Client
 
     try:
@@ -161,12 +178,13 @@ def _connected(scheduler: str) -> Iterator[Any]:
             expected="an address such as tcp://10.0.0.1:8786",
             hint="start one with: dask scheduler",
         ) from error
+    run = uuid.uuid4().hex
     try:
         _check_workers(client, scheduler)
-        yield client
+        yield client, run
     finally:
         with contextlib.suppress(Exception):
-            client.run(_end_children, on_error="ignore")
+            client.run(_end_children, run, on_error="ignore")
         client.close(timeout=2)
 
 

@@ -100,7 +100,8 @@ def extract(config: RunConfig, out: Path, *, force: bool = False) -> ExtractRepo
         try:
             report = run.finish()
         finally:
-            # What is staged is what the next run goes on from.
+            # What is staged is what the next run goes on from; what is half-written only takes space.
+            files.remove_temporary(folder)
             if report is not None or staging.is_empty():
                 files.discard(folder)
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from filterdb.types import Filters, RowRange
 
 BATCH_ROWS: Final = 1 << 18
 """Rows of one task: enough to outweigh its scheduling, little enough to spread evenly."""
+
+WINDOW_ROWS: Final = 2 * BATCH_ROWS
+"""Rows that a thread holds at most, unless one panel of a layer needs more."""
 
 LOCAL: Final = ("threads", "processes", "synchronous")
 
@@ -70,9 +74,12 @@ class Scanner:
         return Cube(records, counts, low, high)
 
     def _run(self, scan: Callable[..., Any], *arguments: Any) -> list[Any]:
-        jobs = [delayed(_scan)(self.path, scan, batch, arguments) for batch in _batches(self.tasks)]
+        # BLAS must not start threads of its own: tasks are parallel already, and sums would depend on them.
+        alone = self.scheduler != "threads"
+        jobs = [delayed(_scan)(self.path, scan, batch, arguments, alone) for batch in _batches(self.tasks)]
         options = {"num_workers": self.workers} if isinstance(self.scheduler, str) else {}
-        return list(compute(*jobs, scheduler=self.scheduler, **options))
+        with threadpool_limits(1, "blas"):
+            return list(compute(*jobs, scheduler=self.scheduler, **options))
 
 
 @contextmanager
@@ -125,27 +132,40 @@ def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
     return batches
 
 
-def _scan(path: Path, scan: Callable[..., Any], tasks: Sequence[Task], arguments: tuple[Any, ...]) -> Any:
-    # BLAS must not start threads of its own: tasks are parallel already, and sums would depend on them.
-    with DatasetFile(path) as file, threadpool_limits(1, "blas"):
+def _scan(
+    path: Path, scan: Callable[..., Any], tasks: Sequence[Task], arguments: tuple[Any, ...], alone: bool
+) -> Any:
+    if alone:
+        threadpool_limits(1, "blas")
+    with DatasetFile(path) as file:
         return scan(_Window(file, tasks[-1].rows.stop).read, tasks, *arguments)
 
 
+_memory = threading.local()
+
+
 class _Window:
-    """Rows of a file through one buffer that is read ahead: small records come many at a time."""
+    """Rows of a file through a buffer that is read ahead: small records come many at a time.
+
+    The buffer is the thread's own and outlives the task: fresh memory costs more than what is read into it.
+    """
 
     def __init__(self, file: DatasetFile, stop: int) -> None:
         self._file, self._stop = file, stop
-        self._buffer = np.empty((0, file.kernel.size), np.float32)
-        self._held = (0, 0)
+        self._start = self._end = 0
 
     def read(self, start: int, stop: int) -> Filters:
         """Return rows, good until the next call."""
-        first, last = self._held
-        if not first <= start <= stop <= last:
-            ahead = min(max(stop, start + stats.CHUNK), max(stop, self._stop))
-            if len(self._buffer) < ahead - start:
-                self._buffer = np.empty((ahead - start, self._buffer.shape[1]), np.float32)
-            self._file.read(RowRange(start, ahead), self._buffer)
-            self._held = first, last = start, ahead
-        return self._buffer[start - first : stop - first]
+        if not self._start <= start <= stop <= self._end:
+            end = max(stop, min(start + WINDOW_ROWS, self._stop))
+            self._file.read(RowRange(start, end), _buffer(end - start, self._file.kernel.size))
+            self._start, self._end = start, end
+        rows: Filters = _memory.rows
+        return rows[start - self._start : stop - self._start]
+
+
+def _buffer(rows: int, width: int) -> Filters:
+    held: Filters | None = getattr(_memory, "rows", None)
+    if held is None or held.shape[0] < rows or held.shape[1] != width:
+        held = _memory.rows = np.empty((max(rows, WINDOW_ROWS), width), np.float32)
+    return held
