@@ -69,13 +69,18 @@ def extract(
     as_json: JsonOption = False,
 ) -> None:
     """Extract the filters of a zoo of ONNX models into a data set file."""
-    from filterdb.run import extract as stage
-    from filterdb.run import messages
+    from filterdb.run.staging import crew
 
     settings = _load(
         config, zoo=zoo or None, metadata=metadata, workers=workers, scheduler=scheduler, strict=strict
     ).with_extract(kernel=kernel, compression=compression)
-    report = stage.extract(settings, _output(out, settings, "dataset.h5"), force=force)
+    target = _output(out, settings, "dataset.h5")
+    with crew(settings) as spare:
+        # Loads pandas and HDF5, while the workers load onnx.
+        from filterdb.run import extract as stage
+        from filterdb.run import messages
+
+        report = stage.extract(settings, target, force=force, spare=spare)
     _show(json.dumps(messages.extract_summary(report)) if as_json else messages.extract_text(report))
     failed = report.statuses["failed"] + report.statuses["crashed"]
     if report.action == "nothing" or (settings.strict and failed):

@@ -6,11 +6,12 @@ them, in blocks, so that memory stays flat however large a model or a zoo is.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,19 @@ class Kernel:
         if match is None:
             raise ValueError(f"a kernel is written like 3x3, got {text!r}")
         return cls(int(match[1]), int(match[2]))
+
+
+class FileStamp(NamedTuple):
+    """What changes when a file does: its size, time of change and place on the disk."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, info: os.stat_result) -> FileStamp:
+        """Return the stamp of what the system knows of a file."""
+        return cls(info.st_size, info.st_mtime_ns, info.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +279,13 @@ class ModelRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain containers."""
-        from dataclasses import asdict
-
-        return asdict(self)
+        # Far faster than dataclasses.asdict, which copies every value.
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data["layers"] = [{name: getattr(row, name) for name in row.__slots__} for row in self.layers]
+        data["skipped"] = [{name: getattr(row, name) for name in row.__slots__} for row in self.skipped]
+        for name in ("ops", "other_ops", "kernels"):
+            data[name] = dict(data[name])
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelRecord:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterdb.errors import OutputError
-from filterdb.extract.shard import ShardWriter, is_intact, read_filters, read_record
-from filterdb.onnxgraph import read_layers
-from filterdb.testing import conv_net, write_model
-from filterdb.types import Filters, ModelRecord
+from filterdb.extract.shard import Shard, ShardWriter
+from filterdb.onnxgraph import open_model, read_layers
+from filterdb.testing import conv_net, move_outside, write_model
+from filterdb.types import Filters, Kernel, ModelRecord
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +34,34 @@ def write(path: Path, record: ModelRecord, blocks: list[Filters]) -> Path:
     return path
 
 
+def opened(path: Path) -> Shard:
+    shard = Shard.open(path)
+    assert shard is not None
+    return shard
+
+
 def test_what_is_written_is_read(shard: Path, model: tuple[ModelRecord, list[Filters]]) -> None:
     record, blocks = model
-    assert read_record(shard) == record
-    assert is_intact(shard, 9)
+    assert opened(shard).record == record
+    assert opened(shard).is_intact(9)
     expected = np.concatenate(blocks)
     for height in (1, 7, 1000):
         buffer = np.empty((height, 9), dtype=np.float32)
-        found = [block.copy() for block in read_filters(shard, record.n_filters, buffer)]
+        found = [block.copy() for block in opened(shard).filters(Path("unused"), buffer)]
         assert np.array_equal(np.concatenate(found), expected)
 
 
 def test_a_part_is_read_from_its_start(shard: Path, model: tuple[ModelRecord, list[Filters]]) -> None:
     buffer = np.empty((5, 9), dtype=np.float32)
-    found = [block.copy() for block in read_filters(shard, 32, buffer, start=24)]
+    found = [block.copy() for block in opened(shard).filters(Path("unused"), buffer, range(1, 2))]
     assert np.array_equal(np.concatenate(found), model[1][1])
 
 
 def test_a_model_without_filters_has_a_shard_too(tmp_path: Path) -> None:
     record = ModelRecord("a" * 64, 10, "", 10, 17, 3)
     path = write(tmp_path / "a.shard", record, [])
-    assert read_record(path) == record
-    assert is_intact(path, 9)
+    assert opened(path).record == record
+    assert opened(path).is_intact(9)
 
 
 @given(data=st.data())
@@ -66,14 +72,34 @@ def test_any_changed_byte_and_any_cut_is_found(
     whole = path.read_bytes()
     offset = data.draw(st.integers(0, len(whole) - 1))
     path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 0x10]) + whole[offset + 1 :])
-    assert not is_intact(path, 9)
+    damaged = Shard.open(path)
+    assert damaged is None or not damaged.is_intact(9)
     path.write_bytes(whole[:offset])
-    assert not is_intact(path, 9)
+    assert Shard.open(path) is None
 
 
-def test_a_missing_shard_is_not_intact(tmp_path: Path) -> None:
-    assert read_record(tmp_path / "none") is None
-    assert not is_intact(tmp_path / "none", 9)
+def test_a_missing_shard_is_none(tmp_path: Path) -> None:
+    assert Shard.open(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_plain_weights_stay_in_the_model_and_are_read_from_there(tmp_path: Path, beside: bool) -> None:
+    net = conv_net([(16, 3, 3, 3), (64, 16, 3, 3), (4, 2, 3, 3), (64, 64, 3, 3)])
+    if beside:
+        move_outside(net, tmp_path, "inner/weights.bin")
+    path = write_model(tmp_path / "m.onnx", net)
+    with open_model(path) as model, ShardWriter(tmp_path / "m.shard") as writer:
+        writer.finish(model.extract(Kernel(3, 3), writer.add))
+    shard = opened(tmp_path / "m.shard")
+    left = [origin is not None for origin in shard.origins]
+    assert left == ([True] * 4 if beside else [False, True, False, True])
+    assert {origin.location for origin in shard.origins if origin} == {"inner/weights.bin" if beside else ""}
+    assert shard.path.stat().st_size < 8_000
+    expected = np.concatenate(read_layers(path)[1])
+    found = [block.copy() for block in shard.filters(path, np.empty((100, 9), dtype=np.float32))]
+    assert np.array_equal(np.concatenate(found), expected)
+    last = [block.copy() for block in shard.filters(path, np.empty((9999, 9), dtype=np.float32), range(2, 4))]
+    assert np.array_equal(np.concatenate(last), expected[48 + 1024 :])
 
 
 def test_a_shard_that_is_not_finished_leaves_nothing(
@@ -85,9 +111,10 @@ def test_a_shard_that_is_not_finished_leaves_nothing(
 
 
 def test_a_shard_that_shrinks_while_it_is_read_is_an_error(shard: Path) -> None:
+    whole = opened(shard)
     shard.write_bytes(shard.read_bytes()[:500])
     with pytest.raises(OutputError, match="shorter"):
-        list(read_filters(shard, 56, np.empty((100, 9), dtype=np.float32)))
+        list(whole.filters(Path("unused"), np.empty((100, 9), dtype=np.float32)))
 
 
 def test_a_folder_that_is_not_there_is_a_message(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from filterdb.errors import OutputError
 from filterdb.extract import worker
-from filterdb.extract.shard import is_intact, read_record
+from filterdb.extract.shard import Shard
 from filterdb.onnxgraph import open_model
 from filterdb.testing import conv_net, write_model
 from filterdb.types import Kernel
@@ -37,10 +37,20 @@ def age(task: worker.Task, path: Path) -> None:
 def test_a_model_becomes_a_shard_under_its_identity(task: worker.Task) -> None:
     outcome = worker.run(task)
     with open_model(task.path) as model:
-        assert outcome == worker.Outcome(model.sha256, task.path.stat().st_size, parsed=True)
-    record = read_record(shard_of(task, outcome.sha256))
-    assert record is not None
-    assert (record.sha256, record.n_filters) == (outcome.sha256, 24)
+        size = task.path.stat().st_size
+        assert outcome == worker.Outcome(model.sha256, size, parsed=True, stamps=model.stamps)
+    shard = Shard.open(shard_of(task, outcome.sha256))
+    assert shard is not None
+    assert (shard.record.sha256, shard.record.n_filters) == (outcome.sha256, 24)
+
+
+def test_a_model_that_changes_after_it_was_read_is_found_out(task: worker.Task) -> None:
+    outcome = worker.run(task)
+    assert outcome.still_holds(task.path)
+    task.path.write_bytes(task.path.read_bytes())
+    assert not outcome.still_holds(task.path)
+    task.path.unlink()
+    assert not outcome.still_holds(task.path)
 
 
 def test_what_is_staged_is_not_parsed_again(task: worker.Task) -> None:
@@ -68,7 +78,9 @@ def test_a_damaged_shard_of_an_earlier_run_is_replaced(task: worker.Task) -> Non
     shard.write_bytes(content)
     age(task, shard)
     assert worker.run(task).parsed
-    assert is_intact(shard, 9)
+    whole = Shard.open(shard)
+    assert whole is not None
+    assert whole.is_intact(9)
     age(task, shard)
     assert not worker.run(task).parsed
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from filterdb.errors import ModelError, OutputError
-from filterdb.extract.shard import ShardWriter, cannot_write, is_intact
-from filterdb.onnxgraph import EXTRACTOR_VERSION, open_model
-from filterdb.types import Kernel
+from filterdb.extract.shard import Shard, ShardWriter, cannot_write
+from filterdb.onnxgraph import EXTRACTOR_VERSION
+from filterdb.types import FileStamp, Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Outcome:
         Why it failed; empty where it did not.
     crashed
         It failed because its process died, hung or ran out of memory.
+    stamps
+        The state of each file of the model when it was read, by location.
     """
 
     sha256: str
@@ -62,6 +64,17 @@ class Outcome:
     parsed: bool
     reason: str = ""
     crashed: bool = False
+    stamps: tuple[tuple[str, FileStamp], ...] = ()
+
+    def still_holds(self, path: Path) -> bool:
+        """Tell whether the model's files are those that were read, as far as the file system knows."""
+        try:
+            return all(
+                FileStamp.of((path.parent / location if location else path).stat()) == stamp
+                for location, stamp in self.stamps
+            )
+        except OSError:
+            return False
 
 
 def shard_path(staging: Path, sha256: str, kernel: Kernel) -> Path:
@@ -93,16 +106,19 @@ def run(task: Task) -> Outcome:
     A model that cannot be read is an outcome, not an exception. A place that cannot be written to is an
     exception: no other model could be staged there either.
     """
+    # Loads onnx, which the process that hands out the work can do without.
+    from filterdb.onnxgraph import open_model
+
     sha256, size, parsed = "", 0, False
     try:
         with open_model(task.path) as model:
             sha256, size = model.sha256, model.size
             if task.identify_only or _is_known(task, sha256) or _is_staged(task, sha256):
-                return Outcome(sha256, size, parsed)
+                return Outcome(sha256, size, parsed, stamps=model.stamps)
             parsed = True
             with ShardWriter(shard_path(task.staging, sha256, task.kernel)) as shard:
                 shard.finish(model.extract(task.kernel, shard.add))
-        return Outcome(sha256, size, parsed)
+            return Outcome(sha256, size, parsed, stamps=model.stamps)
     except ModelError as error:
         if sha256:
             _keep_failure(task, sha256, error.reason)
@@ -130,7 +146,10 @@ def _is_staged(task: Task, sha256: str) -> bool:
         own = shard.stat().st_mtime_ns >= _begun(task)
     except FileNotFoundError:
         return False
-    return own or is_intact(shard, task.kernel.size)
+    if own:
+        return True
+    earlier = Shard.open(shard)
+    return earlier is not None and earlier.is_intact(task.kernel.size)
 
 
 def _begun(task: Task) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from filterdb.errors import ExternalDataError, ModelError, NotAModelError, UnsafeModelError
 from filterdb.onnxgraph.text import clean
-from filterdb.types import Origin
+from filterdb.types import FileStamp, Origin
 
 _CHUNK = 1 << 24
 # A pipe or a device must neither hang the open nor be read.
@@ -30,11 +30,12 @@ class MappedFile:
     ----------
     handle
         An open file descriptor, closed here.
-    size
-        How many bytes the file has.
+    info
+        What the system knows of it.
     """
 
-    def __init__(self, handle: int, size: int) -> None:
+    def __init__(self, handle: int, info: os.stat_result) -> None:
+        self.stamp, size = FileStamp.of(info), info.st_size
         try:
             self._map = mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else None
         finally:
@@ -82,7 +83,7 @@ def open_file(path: Path, *, limit: int) -> MappedFile:
     if problem is not None:
         os.close(handle)
         raise NotAModelError(problem, where=path, expected="an ONNX model")
-    return MappedFile(handle, info.st_size)
+    return MappedFile(handle, info)
 
 
 def _cannot_open(path: Path, error: OSError) -> ModelError:
@@ -147,6 +148,12 @@ class ExternalFiles:
             )
         return file.view[offset : offset + length]
 
+    def stamps(self) -> Iterator[tuple[str, FileStamp]]:
+        """Yield the state of each file that was opened."""
+        for location, file in self._files.items():
+            if isinstance(file, MappedFile):
+                yield location, file.stamp
+
     def origin_of(self, array: NDArray[Any]) -> Origin | None:
         """Return where an array's memory lies in these files, or nothing where it is not part of them."""
         for location, file in self._files.items():
@@ -182,7 +189,7 @@ class ExternalFiles:
         if problem is not None:
             os.close(handle)
             raise _unsafe(location, problem)
-        return MappedFile(handle, info.st_size)
+        return MappedFile(handle, info)
 
 
 def identity(model: MappedFile, external: ExternalFiles, locations: Iterable[str]) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from filterdb.types import ConvLayer, Filters, Kernel, SkippedLayer
 
 _DOTTED = re.compile(r"(?!onnx::)[^\W\d][\w/-]*(\.[\w/-]+)+")
 _WEIGHT_SUFFIX = re.compile(r"\.weight(_quantized)?$")
+_ALIGNED = 1 << 18
 _NOTES = 20
 _KNOWN_RANKS = {3: "a 1-D convolution", 5: "a 3-D convolution"}
 
@@ -164,11 +165,27 @@ class LayerReader:
             weight_dtype=weight.dtype,
             weight_source=weight.source,
             bn_follows=_bn_follows(node),
-            nonfinite=int(filters.size - np.count_nonzero(np.isfinite(filters))),
+            nonfinite=_nonfinite(filters),
             weights_sha256=hashlib.sha256(np.asarray(filters, dtype="<f4").data).hexdigest(),
         )
         self.kernels[str(weight.shape[2:])] += layer.n_filters
         return layer
+
+
+def _nonfinite(filters: Filters) -> int:
+    """Count NaN and Inf; a sum of squares tells at memory speed that there is none, as nearly always."""
+    data = filters.reshape(-1).view(np.uint8)
+    # In a mapped file, numbers lie at any address, and arithmetic on those is slow.
+    aligned = np.empty(min(data.size, _ALIGNED), np.uint8)
+    found = 0
+    for start in range(0, data.size, _ALIGNED):
+        part = data[start : start + _ALIGNED]
+        aligned[: part.size] = part
+        values = aligned[: part.size].view(np.float32)
+        with np.errstate(all="ignore"):
+            if not np.isfinite(np.dot(values, values)):
+                found += int(values.size - np.count_nonzero(np.isfinite(values)))
+    return found
 
 
 def _give_names(candidates: list[Candidate]) -> None:

@@ -21,7 +21,7 @@ from filterdb.onnxgraph.load import Loaded, load
 from filterdb.onnxgraph.tensors import external_locations
 from filterdb.onnxgraph.text import as_text, clean
 from filterdb.onnxgraph.topology import measure
-from filterdb.types import Filters, Kernel, ModelRecord, Origin
+from filterdb.types import FileStamp, Filters, Kernel, ModelRecord, Origin
 
 _RELEASE = 1 << 20
 
@@ -68,6 +68,12 @@ class OpenModel:
     def size(self) -> int:
         """Bytes of the file and of its external data."""
         return self._identity()[1]
+
+    @property
+    def stamps(self) -> tuple[tuple[str, FileStamp], ...]:
+        """The state of each file of the model when it was opened; the model file's own location is empty."""
+        loaded = self._open()
+        return (("", loaded.file.stamp), *sorted(loaded.tensors.external.stamps()))
 
     def extract(self, kernel: Kernel, sink: Sink) -> ModelRecord:
         """Read every convolution of the model.

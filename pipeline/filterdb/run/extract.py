@@ -6,28 +6,32 @@ earlier run staged, and what an older data set file holds, is not parsed again.
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from filterdb import schema
 from filterdb.config import RunConfig, resolve_metadata, resolve_zoo
 from filterdb.errors import OutputError
-from filterdb.extract import shard, worker
+from filterdb.extract import worker
 from filterdb.extract.discover import discover
 from filterdb.extract.metadata import Metadata, join_metadata
+from filterdb.extract.shard import Shard
 from filterdb.onnxgraph import EXTRACTOR_VERSION
 from filterdb.run import files, provenance, workers
+from filterdb.run.buffers import thread_buffer
 from filterdb.run.previous import PreviousFile
 from filterdb.run.progress import progress
-from filterdb.run.staging import Staging
-from filterdb.store import Tables, ZooEntry, build_tables, write_dataset
+from filterdb.run.staging import Crew, Staging
+from filterdb.store import Tables, Target, ZooEntry, build_tables, write_dataset
 from filterdb.store.hashing import content_hash
 from filterdb.types import Filters, ModelRecord, ModelSource
 
@@ -72,7 +76,7 @@ class ExtractReport:
         return Counter(self.tables.models["status"])
 
 
-def extract(config: RunConfig, out: Path, *, force: bool = False) -> ExtractReport:
+def extract(config: RunConfig, out: Path, *, force: bool = False, spare: Crew | None = None) -> ExtractReport:
     """Extract a zoo into a data set file, doing only what is not done yet.
 
     Parameters
@@ -83,6 +87,8 @@ def extract(config: RunConfig, out: Path, *, force: bool = False) -> ExtractRepo
         The data set file. It is at every moment absent, the old file or the new one.
     force
         Parse every model again.
+    spare
+        Workers that :func:`filterdb.run.staging.crew` has started.
     """
     timings = provenance.Timings()
     with timings.phase("scan"):
@@ -94,7 +100,7 @@ def extract(config: RunConfig, out: Path, *, force: bool = False) -> ExtractRepo
         if force:
             files.discard_content(folder)
         previous, note = (None, "") if force else PreviousFile.open(out, config.extract.kernel, stack)
-        staging = Staging(folder, config)
+        staging = Staging(folder, config, [] if spare is None else spare)
         run = _Run(config, out, sources, metadata, staging, previous, timings, [note] if note else [])
         report = None
         try:
@@ -120,7 +126,8 @@ class _Run:
     timings: provenance.Timings
     notes: list[str]
     outcomes: dict[str, worker.Outcome] = field(default_factory=dict)
-    restaged: set[str] = field(default_factory=set)
+    restaging: threading.Lock = field(default_factory=threading.Lock)
+    shards: dict[str, Shard] = field(default_factory=dict)
 
     def finish(self) -> ExtractReport:
         """Stage what is missing, and write the file unless it is fresh or there is nothing to write."""
@@ -192,8 +199,9 @@ class _Run:
             return record, ""
         if self.previous and (reason := self.previous.failure(sha256)):
             return None, reason
-        if record := shard.read_record(self._shard(sha256)):
-            return record, ""
+        if staged := Shard.open(self._shard(sha256)):
+            self.shards[sha256] = staged
+            return staged.record, ""
         if reason := worker.read_failure(
             worker.failure_path(self.staging.folder, sha256, self.config.extract.kernel)
         ):
@@ -215,7 +223,7 @@ class _Run:
                 digest = write_dataset(
                     temporary,
                     tables,
-                    self._filters(tables.n_filters, records),
+                    lambda target: self._fill(target, records),
                     kernel=kernel,
                     compression=None if compression == "none" else compression,
                     attributes={"extractor_version": EXTRACTOR_VERSION},
@@ -225,46 +233,69 @@ class _Run:
             temporary.unlink(missing_ok=True)
         return digest
 
-    def _filters(self, total: int, records: Sequence[ModelRecord | None]) -> Iterator[Filters]:
-        buffer = np.empty((schema.CHUNK_ROWS, self.config.extract.kernel.size), dtype=np.float32)
-        with progress("write", total, "filters") as bar:
-            for source, record in zip(self.sources, records, strict=True):
-                if record is None or not record.layers:
-                    continue
-                for block in self._filters_of(source, record, buffer):
-                    yield block
-                    bar.advance(len(block))
+    def _fill(self, target: Target, records: Sequence[ModelRecord | None]) -> None:
+        """Give the filters of all models to the file, several models at a time where it can take that."""
+        counts = [record.n_filters if record else 0 for record in records]
+        starts = list(itertools.accumulate(counts, initial=0))
+        threads = workers.worker_count(self.config.workers, len(records)) if target.parallel else 1
+        with (
+            progress("write", target.rows, "filters") as bar,
+            ThreadPoolExecutor(min(threads, workers.cpu_count())) as pool,
+        ):
+            jobs = [
+                pool.submit(self._fill_model, target, start, source, record)
+                for start, source, record in zip(starts, self.sources, records, strict=False)
+                if record is not None
+            ]
+            try:
+                for job in jobs:
+                    bar.advance(job.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _fill_model(self, target: Target, start: int, source: ModelSource, record: ModelRecord) -> int:
+        """Give one model's filters to the file, and return how many there were."""
+        row = start
+        for block in self._filters_of(source, record, thread_buffer(target.height, target.width)):
+            target.write(row, block)
+            row += len(block)
+        return row - start
 
     def _filters_of(self, source: ModelSource, record: ModelRecord, buffer: Filters) -> Iterator[Filters]:
-        path = self._shard(record.sha256)
         if self.previous is None or self.previous.record(record.sha256) is None:
-            yield from shard.read_filters(path, record.n_filters, buffer)
+            yield from self._staged(source, record, buffer)
             return
-        start = 0
-        for place, layer in enumerate(record.layers):
+        for place in range(len(record.layers)):
             filters = self.previous.filters(record.sha256, place)
             if filters is None:
                 self._stage_again(source, record)
-                yield from shard.read_filters(path, layer.n_filters, buffer, start=start)
+                yield from self._staged(source, record, buffer, range(place, place + 1))
             else:
                 yield filters
-            start += layer.n_filters
+
+    def _staged(
+        self, source: ModelSource, record: ModelRecord, buffer: Filters, layers: range | None = None
+    ) -> Iterator[Filters]:
+        """Read what was staged, some of it from the model itself if that has not changed meanwhile."""
+        try:
+            yield from self.shards[record.sha256].filters(source.path, buffer, layers)
+        except FileNotFoundError:
+            raise _changed(source) from None
+        if not self.outcomes[source.name].still_holds(source.path):
+            raise _changed(source)
 
     def _stage_again(self, source: ModelSource, record: ModelRecord) -> None:
         """Parse a model whose filters in the older file have changed since they were written."""
-        if record.sha256 in self.restaged:
-            return
-        self.restaged.add(record.sha256)
-        self.notes.append(f"{self.out} is damaged: the filters of {source.name} were extracted again")
-        outcome = self.staging.run([source], known_counts=False, quiet=True)[source.name]
-        staged = shard.read_record(self._shard(record.sha256))
-        if outcome.reason or staged is None or staged.layers != record.layers:
-            raise OutputError(
-                f"the model {source.name} has changed during the run",
-                where=source.path,
-                hint="run the same command again",
-            )
-        self.outcomes[source.name] = replace(self.outcomes[source.name], parsed=True)
+        with self.restaging:
+            if record.sha256 in self.shards:
+                return
+            self.notes.append(f"{self.out} is damaged: the filters of {source.name} were extracted again")
+            outcome = self.staging.run([source], known_counts=False, quiet=True)[source.name]
+            staged = Shard.open(self._shard(record.sha256))
+            if outcome.reason or staged is None or staged.record.layers != record.layers:
+                raise _changed(source)
+            self.outcomes[source.name] = replace(outcome, parsed=True)
+            self.shards[record.sha256] = staged
 
     def _write_sidecar(self, tables: Tables, digest: str, inputs: str) -> None:
         made = provenance.of_run(self.config) | {
@@ -295,3 +326,11 @@ class _Run:
         return ExtractReport(
             action, self.out, tables, digest, parsed, reused, self.metadata, tuple(self.notes)
         )
+
+
+def _changed(source: ModelSource) -> OutputError:
+    return OutputError(
+        f"the model {source.name} has changed during the run",
+        where=source.path,
+        hint="run the same command again",
+    )

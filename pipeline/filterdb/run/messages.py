@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from filterdb.run.analyze import AnalyzeReport
-from filterdb.run.extract import ExtractReport
 from filterdb.store import DatasetFile
+
+if TYPE_CHECKING:
+    from filterdb.run.analyze import AnalyzeReport
+    from filterdb.run.extract import ExtractReport
 
 _LINES: Final = 20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from filterdb import stats
 from filterdb.config import RunConfig
 from filterdb.errors import UsageError
+from filterdb.run.buffers import thread_buffer
 from filterdb.run.workers import worker_count
 from filterdb.shift import Basis
 from filterdb.stats import Cube, Task
@@ -141,31 +141,19 @@ def _scan(
         return scan(_Window(file, tasks[-1].rows.stop).read, tasks, *arguments)
 
 
-_memory = threading.local()
-
-
 class _Window:
-    """Rows of a file through a buffer that is read ahead: small records come many at a time.
-
-    The buffer is the thread's own and outlives the task: fresh memory costs more than what is read into it.
-    """
+    """Rows of a file through a buffer that is read ahead: small records come many at a time."""
 
     def __init__(self, file: DatasetFile, stop: int) -> None:
         self._file, self._stop = file, stop
         self._start = self._end = 0
+        self._rows = np.empty((0, file.kernel.size), np.float32)
 
     def read(self, start: int, stop: int) -> Filters:
         """Return rows, good until the next call."""
         if not self._start <= start <= stop <= self._end:
             end = max(stop, min(start + WINDOW_ROWS, self._stop))
-            self._file.read(RowRange(start, end), _buffer(end - start, self._file.kernel.size))
+            buffer = thread_buffer(max(end - start, WINDOW_ROWS), self._file.kernel.size)
+            self._rows = self._file.read(RowRange(start, end), buffer)
             self._start, self._end = start, end
-        rows: Filters = _memory.rows
-        return rows[start - self._start : stop - self._start]
-
-
-def _buffer(rows: int, width: int) -> Filters:
-    held: Filters | None = getattr(_memory, "rows", None)
-    if held is None or held.shape[0] < rows or held.shape[1] != width:
-        held = _memory.rows = np.empty((max(rows, WINDOW_ROWS), width), np.float32)
-    return held
+        return self._rows[start - self._start : stop - self._start]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from filterdb.config import RunConfig
 from filterdb.errors import WorkerError
@@ -16,6 +17,25 @@ from filterdb.run.progress import progress
 from filterdb.types import ModelSource
 
 _Done = workers.Done[worker.Task, worker.Outcome]
+Crew: TypeAlias = workers.Spare[worker.Task, worker.Outcome]
+"""Worker processes that have started and wait for work."""
+
+
+@contextmanager
+def crew(config: RunConfig) -> Generator[Crew]:
+    """Start the local workers of a run while this process still loads what it needs itself.
+
+    Parameters
+    ----------
+    config
+        How to work.
+    """
+    count = workers.worker_count(config.workers, workers.cpu_count())
+    if config.scheduler != "local":
+        yield []
+        return
+    with workers.started(worker.run, workers=count, limits=_limits(config, count)) as spare:
+        yield spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +48,13 @@ class Staging:
         The folder.
     config
         How to work.
+    spare
+        Workers that have started already.
     """
 
     folder: Path
     config: RunConfig
+    spare: Crew = field(default_factory=list)
 
     def prepare(self, known: Iterable[str]) -> None:
         """Begin a run.
@@ -111,10 +134,14 @@ class Staging:
         return run_on_dask(worker.run, tasks, scheduler=self.config.scheduler, limits=limits, sizes=sizes)
 
     def _supervise(self, tasks: Sequence[worker.Task]) -> Generator[_Done]:
-        settings = self.config.extract
         count = workers.worker_count(self.config.workers, len(tasks))
-        limits = workers.Limits(settings.timeout, workers.memory_per_worker(settings.memory, count))
-        return workers.run_supervised(worker.run, tasks, workers=count, limits=limits)
+        limits = _limits(self.config, count)
+        return workers.run_supervised(worker.run, tasks, workers=count, limits=limits, spare=self.spare)
+
+
+def _limits(config: RunConfig, count: int) -> workers.Limits:
+    settings = config.extract
+    return workers.Limits(settings.timeout, workers.memory_per_worker(settings.memory, count))
 
 
 def _crashed(done: _Done) -> worker.Outcome:

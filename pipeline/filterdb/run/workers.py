@@ -5,14 +5,28 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 import psutil
 
 from filterdb.run.supervised import Child, Done, In, Limits, Out
 
-__all__ = ["Done", "Limits", "cpu_count", "memory_per_worker", "run_supervised", "worker_count"]
+__all__ = [
+    "Done",
+    "Limits",
+    "Spare",
+    "cpu_count",
+    "memory_per_worker",
+    "run_supervised",
+    "started",
+    "worker_count",
+]
+
+
+Spare: TypeAlias = list[Child[In, Out]]
+"""Children that have started and have nothing to do yet."""
 
 
 def cpu_count() -> int:
@@ -33,8 +47,31 @@ def memory_per_worker(setting: int | str, workers: int) -> int:
     return int(psutil.virtual_memory().total * 0.8) // workers
 
 
+@contextmanager
+def started(function: Callable[[In], Out], *, workers: int, limits: Limits) -> Generator[Spare[In, Out]]:
+    """Start children before there is work for them: they load their libraries while this process does.
+
+    Parameters
+    ----------
+    function, workers, limits
+        As for :func:`run_supervised`.
+    """
+    spare: Spare[In, Out] = []
+    try:
+        spare += [Child(function, limits) for _ in range(workers)]
+        yield spare
+    finally:
+        for child in spare:
+            child.stop()
+
+
 def run_supervised(
-    function: Callable[[In], Out], items: Iterable[In], *, workers: int, limits: Limits
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    *,
+    workers: int,
+    limits: Limits,
+    spare: Spare[In, Out] | None = None,
 ) -> Generator[Done[In, Out]]:
     """Run a function on every input in supervised child processes, in any order.
 
@@ -51,6 +88,8 @@ def run_supervised(
         How many processes.
     limits
         What one input may cost.
+    spare
+        Children that :func:`started` has started; those that are used are taken out.
 
     Raises
     ------
@@ -58,18 +97,22 @@ def run_supervised(
         What the function raised on purpose: it ends the whole run.
     """
     again: list[In] = []
-    for done in _run(function, items, workers, limits):
+    for done in _run(function, items, workers, limits, [] if spare is None else spare):
         if done.died:
             again.append(done.item)
         else:
             yield done
-    yield from _run(function, again, 1, limits)
+    yield from _run(function, again, 1, limits, [])
 
 
 def _run(
-    function: Callable[[In], Out], items: Iterable[In], workers: int, limits: Limits
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    workers: int,
+    limits: Limits,
+    spare: Spare[In, Out],
 ) -> Generator[Done[In, Out]]:
-    crew = _Crew(function, deque(items), workers, limits)
+    crew = _Crew(function, deque(items), workers, limits, spare)
     try:
         crew.fill()
         while crew.busy:
@@ -82,16 +125,21 @@ class _Crew(Generic[In, Out]):
     """The children of one run and the inputs that wait for them."""
 
     def __init__(
-        self, function: Callable[[In], Out], waiting: deque[In], workers: int, limits: Limits
+        self,
+        function: Callable[[In], Out],
+        waiting: deque[In],
+        workers: int,
+        limits: Limits,
+        spare: Spare[In, Out],
     ) -> None:
-        self._function, self._limits = function, limits
+        self._function, self._limits, self._spare = function, limits, spare
         self._waiting, self._workers = waiting, workers
         self.busy: dict[Any, Child[In, Out]] = {}
 
     def fill(self) -> None:
         """Start as many children as there is work for."""
         while self._waiting and len(self.busy) < self._workers:
-            self._give(Child(self._function, self._limits))
+            self._give(self._spare.pop() if self._spare else Child(self._function, self._limits))
 
     def collect(self) -> Sequence[Done[In, Out]]:
         """Wait until something happens; hand on the next inputs before what came of the last ones."""

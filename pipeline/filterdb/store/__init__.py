@@ -9,12 +9,14 @@ from __future__ import annotations
 from filterdb.store.hashing import filters_sha256
 from filterdb.store.reader import DatasetFile
 from filterdb.store.tables import Tables, ZooEntry, build_tables, read_records
+from filterdb.store.target import Target
 from filterdb.store.verify import verify
 from filterdb.store.writer import write_dataset
 
 __all__ = [
     "DatasetFile",
     "Tables",
+    "Target",
     "ZooEntry",
     "build_tables",
     "filters_sha256",

@@ -1,26 +1,29 @@
-"""Write a data set file: the tables through PyTables, then the filters through h5py, never both at once."""
+"""Write a data set file: tables through PyTables, then filters, never by two libraries at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from filterdb import schema
-from filterdb.errors import CorruptDataError, UsageError
+from filterdb.errors import UsageError
 from filterdb.store.frames import write_frames
 from filterdb.store.hashing import content_hash
 from filterdb.store.tables import Tables
+from filterdb.store.target import CompressedTarget, PlainTarget, Target
 from filterdb.types import Filters, Kernel
+
+Fill = Callable[["Target"], None]
+"""What gives every filter to a target."""
 
 
 def write_dataset(
     path: Path,
     tables: Tables,
-    filters: Iterable[Filters],
+    filters: Iterable[Filters] | Fill,
     *,
     kernel: Kernel,
     compression: str | None = None,
@@ -37,7 +40,8 @@ def write_dataset(
     tables
         The tables.
     filters
-        Blocks of filters of any height that add up to the rows the tables speak of.
+        Blocks of filters of any height that add up to the rows the tables speak of, or a function that gives
+        them to a :class:`Target`, from several threads if it likes.
     kernel
         Kernel size of the filters.
     compression
@@ -59,10 +63,18 @@ def write_dataset(
     header = content_header(tables, kernel, attributes)
     digest = content_hash(header, tables.by_name())
     write_frames(path, tables.by_name())
+    target = PlainTarget if compression is None else CompressedTarget
+    with target(path, tables.n_filters, kernel) as filled:
+        if callable(filters):
+            filters(filled)
+        else:
+            row = 0
+            for block in filters:
+                filled.write(row, block)
+                row += len(block)
+        filled.check_complete()
     with h5py.File(path, "r+") as file:
-        dataset = _create(file, tables.n_filters, kernel, compression)
-        _fill(dataset, filters, path)
-        file["filters"] = dataset
+        file["filters"] = file["filter"]
         # Last, because a file without them is none of ours.
         file.attrs.update({**header, "content_hash": digest})
     return digest
@@ -92,47 +104,3 @@ def content_header(
         "n_models": len(tables.models),
         **(attributes or {}),
     }
-
-
-def _create(file: h5py.File, rows: int, kernel: Kernel, compression: str | None) -> h5py.Dataset:
-    return file.create_dataset(
-        "filter",
-        shape=(rows, kernel.size),
-        dtype="<f4",
-        # Chunks hold whole filters; h5py's own guess would split them.
-        chunks=(schema.chunk_rows(rows, kernel.size), kernel.size),
-        compression=compression,
-        shuffle=compression is not None,
-        track_times=False,
-    )
-
-
-def _fill(dataset: h5py.Dataset, filters: Iterable[Filters], where: Path) -> None:
-    """Write blocks of any height as whole chunks, so that no chunk is touched twice."""
-    rows, width = dataset.shape
-    buffer = np.empty(dataset.chunks, dtype="<f4")
-    row = used = 0
-    for block in filters:
-        if block.ndim != 2 or block.shape[1] != width:
-            raise CorruptDataError(
-                f"filters of shape {block.shape} were given", where=where, expected=f"(n, {width})"
-            )
-        done = 0
-        while done < len(block):
-            taken = min(len(block) - done, len(buffer) - used)
-            buffer[used : used + taken] = block[done : done + taken]
-            used, done = used + taken, done + taken
-            if used == len(buffer):
-                row, used = _flush(dataset, buffer, row, used, where), 0
-    row = _flush(dataset, buffer, row, used, where)
-    if row != rows:
-        raise CorruptDataError(f"{row:,} filters were given", where=where, expected=f"{rows:,}")
-
-
-def _flush(dataset: h5py.Dataset, buffer: Filters, row: int, used: int, where: Path) -> int:
-    rows = dataset.shape[0]
-    if row + used > rows:
-        raise CorruptDataError("more filters were given", where=where, expected=f"{rows:,}")
-    if used:
-        dataset[row : row + used] = buffer[:used]
-    return row + used
