@@ -127,9 +127,11 @@ def test_a_reader_who_stops_early_hears_no_complaint(small_zoo: Path, tmp_path: 
 
 def test_names_beyond_the_terminal_s_alphabet_are_shown_escaped(tmp_path: Path) -> None:
     write_model(tmp_path / "zoo" / "été.onnx", conv_net([(2, 2, 3, 3)]))
-    done = filterdb("extract", "zoo", "--out", "d.h5", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    (tmp_path / "zoo" / "été.csv").write_text("Name\nété\nabsent-é\n", "utf-8")
+    arguments = ("extract", "zoo", "--metadata", "zoo/été.csv", "--out", "d.h5")
+    done = filterdb(*arguments, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    assert r"\xe9t\xe9" in done.stdout
+    assert r"absent-\xe9" in done.stdout
 
 
 def test_a_module_of_the_current_folder_shadows_nothing_in_workers(small_zoo: Path, tmp_path: Path) -> None:

@@ -322,7 +322,8 @@ class _Run:
 
     def _report(self, action: Action, tables: Tables, digest: str) -> ExtractReport:
         parsed = sum(outcome.parsed for outcome in self.outcomes.values())
-        reused = len(self.outcomes) - parsed
+        # A file that could not be identified was neither parsed nor taken from anywhere.
+        reused = sum(not outcome.parsed and outcome.sha256 != "" for outcome in self.outcomes.values())
         return ExtractReport(
             action, self.out, tables, digest, parsed, reused, self.metadata, tuple(self.notes)
         )

@@ -56,14 +56,21 @@ def extract_text(report: ExtractReport) -> str:
     lines += [f"  failed: {line}" for line in _first(reasons)]
     if len(tables.skipped):
         lines.append(f"  layers without a record: {len(tables.skipped)}; /skipped gives each one's reason")
-    for what, names in (
-        ("metadata rows without a model", report.metadata.without_model),
-        ("metadata rows that fit more than one model", report.metadata.ambiguous),
-        ("models without a metadata row", extract_summary(report)["models_without_metadata"]),
-    ):
-        if names:
-            lines.append(f"  {what}: {', '.join(_first(names))}")
+    lines += _join_lines(report)
     return "\n".join([*lines, *(f"  note: {note}" for note in report.notes)])
+
+
+def _join_lines(report: ExtractReport) -> list[str]:
+    """Say what of the metadata fitted no model, and the other way round."""
+    metadata = report.metadata
+    if not any(metadata.has_row) and not metadata.without_model and not metadata.ambiguous:
+        return ["  no metadata: columns such as Task are empty; --metadata names a table that fills them"]
+    found = (
+        ("metadata rows without a model", metadata.without_model),
+        ("metadata rows that fit more than one model", metadata.ambiguous),
+        ("models without a metadata row", extract_summary(report)["models_without_metadata"]),
+    )
+    return [f"  {what}: {', '.join(_first(names))}" for what, names in found if names]
 
 
 def _first(lines: Sequence[str]) -> list[str]:
