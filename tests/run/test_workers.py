@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -202,11 +203,13 @@ def test_a_worker_that_is_killed_once_changes_nothing(
     def kill_some() -> None:
         end = time.monotonic() + 60
         while len(killed) < 3 and time.monotonic() < end:
-            fresh = [p for p in children() if p.pid not in killed]
-            time.sleep(0.3)
-            for process in fresh[:1]:
-                process.kill()
-                killed.append(process.pid)
+            # A child may end by itself between any two of these lines.
+            with contextlib.suppress(psutil.Error):
+                fresh = [p for p in children() if p.pid not in killed]
+                time.sleep(0.3)
+                for process in fresh[:1]:
+                    process.kill()
+                    killed.append(process.pid)
 
     killer = threading.Thread(target=kill_some)
     killer.start()

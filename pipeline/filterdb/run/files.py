@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -11,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filterdb.errors import OutputError
 
@@ -19,6 +20,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 _LOCK = "lock"
 _HDF5_ERRNO = re.compile(r"errno = (\d+)")
+
+
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
 
 
 @contextlib.contextmanager
@@ -171,6 +176,38 @@ def _is_held(handle: int, lock: Path, purpose: str) -> bool:
         ) from error
     os.close(handle)
     return False
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put a finished folder in the place of another; whoever looks sees the old one or the new one, whole.
+
+    Parameters
+    ----------
+    new
+        The finished folder, on the same file system.
+    path
+        The place, which may be free.
+    """
+    with writing(path):
+        if path.exists():
+            _exchange(new, path)
+            discard(new)
+        else:
+            new.rename(path)
+        sync_folder(path.parent)
+
+
+def _exchange(a: Path, b: Path) -> None:
+    """Swap two names in one step where the system can, in two where it cannot."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+            return
+    aside = b.with_name(f".{b.name}.old")
+    discard(aside)
+    b.rename(aside)
+    a.rename(b)
+    aside.rename(a)
 
 
 def discard(folder: Path) -> None:

@@ -203,20 +203,26 @@ def analyze_summary(report: AnalyzeReport) -> dict[str, Any]:
     """Return the outcome of an analysis as plain data."""
     labels = ("random", "low_diversity", "degenerate")
     return {
+        "action": report.action,
+        "scanned": report.scanned,
         "results": str(report.out),
         "layers": len(report.layers),
         "labels": {name: int(report.layers[name].sum()) for name in labels},
-        "shifts": {name: matrix.pairs().to_dict("records") for name, matrix in report.shifts.items()},
+        "shifts": {name: table.to_dict("records") for name, table in report.shifts.items()},
     }
 
 
 def analyze_text(report: AnalyzeReport) -> str:
     """Return the outcome of an analysis as a few lines."""
     summary = analyze_summary(report)
-    lines = [f"{report.out}: {summary['layers']} layers"]
-    lines += [f"  {name}: {count}" for name, count in summary["labels"].items()]
-    for name, matrix in report.shifts.items():
-        largest = matrix.pairs().sort_values("D", ascending=False).iloc[0]
+    head = {
+        "fresh": f"{report.out} is fresh: nothing has changed",
+        "analyzed": f"{report.out}: {summary['layers']:,} layers",
+    }[report.action]
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary["labels"].items())
+    lines = [head, f"  layers by label: {counts}"]
+    for name, table in report.shifts.items():
+        largest = table.iloc[int(table["D"].to_numpy().argmax())]
         lines.append(
             f"  largest shift by {name}: {largest['group_a']} - {largest['group_b']}, D = {largest['D']:.3f}"
         )

@@ -71,7 +71,7 @@ class Scanner:
         extremes = np.stack(scanner._run(stats.find_range, basis.coordinates))
         low, high = float(extremes[:, 0].min()), float(extremes[:, 1].max())
         counts = np.concatenate(scanner._run(stats.count, basis.coordinates, low, high, bins))
-        return Cube(records, counts, low, high)
+        return Cube.of(records, counts, low, high)
 
     def _run(self, scan: Callable[..., Any], *arguments: Any) -> list[Any]:
         # BLAS must not start threads of its own: tasks are parallel already, and sums would depend on them.

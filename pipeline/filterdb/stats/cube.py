@@ -53,21 +53,34 @@ class Cube:
 
     Parameters
     ----------
-    records
-        Rows of :func:`record_dtype`.
-    counts
-        Records x components x bins.
+    rows
+        One row a record: the fields of :func:`record_dtype`, and ``counts``, components x bins.
     low, high
         The range that the bins divide.
     """
 
-    records: NDArray[Any]
-    counts: NDArray[np.uint32]
+    rows: NDArray[Any]
     low: float
     high: float
 
+    @classmethod
+    def of(cls, records: NDArray[Any], counts: NDArray[np.uint32], low: float, high: float) -> Cube:
+        """Join the statistics of records with their counts."""
+        fields = [*record_dtype(counts.shape[1]).descr, ("counts", "<u4", counts.shape[1:])]
+        rows = np.empty(len(records), np.dtype(fields))
+        for name in records.dtype.names or ():
+            rows[name] = records[name]
+        rows["counts"] = counts
+        return cls(rows, low, high)
+
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.rows)
+
+    @property
+    def counts(self) -> NDArray[np.uint32]:
+        """Records x components x bins."""
+        counts: NDArray[np.uint32] = self.rows["counts"]
+        return counts
 
     @property
     def bin_width(self) -> float:
@@ -76,16 +89,16 @@ class Cube:
 
     def stats(self, row: int) -> RecordStats:
         """Return the statistics of one record."""
-        one = self.records[row]
+        one = self.rows[row]
         values: dict[str, Any] = {name: int(one[name]) for name in ("n", "finite", "channels")}
         values |= {name: float(one[name]) for name in _NUMBERS}
         for kind in KINDS:
             values[kind] = Moments(int(one[f"{kind}_n"]), one[f"{kind}_mean"], one[f"{kind}_scatter"])
         return RecordStats(**values)
 
-    def moments(self, kind: str = "scaled", rows: NDArray[Any] | None = None) -> Moments:
+    def moments(self, kind: str = "scaled", chosen: NDArray[Any] | None = None) -> Moments:
         """Merge the moments of some records, all where not given, in their order."""
-        return merge_records(self.records if rows is None else self.records[rows], kind)
+        return merge_records(self.rows if chosen is None else self.rows[chosen], kind)
 
     def group_counts(self, codes: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
         """Sum the counts of the records of each group.
