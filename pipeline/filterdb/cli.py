@@ -48,7 +48,9 @@ def _output(out: Path | None, config: RunConfig, name: str) -> Path:
     if out is not None:
         return out
     if not config.name:
-        raise UsageError(f"no place for the {name}", expected="--out or --config")
+        raise UsageError(
+            f"it is not said where the {name} is", expected=f"a path such as {name}, or --config with a name"
+        )
     return Path("build") / config.name / name
 
 
@@ -121,16 +123,20 @@ def info(
 
 
 @app.command(epilog="Example: filterdb verify dataset.h5")
-def verify(dataset: Annotated[Path, typer.Argument(help="The data set file.")]) -> None:
+def verify(
+    dataset: Annotated[Path, typer.Argument(help="The data set file.")],
+    as_json: JsonOption = False,
+) -> None:
     """Re-hash a data set file and check every invariant of its format."""
     from filterdb import store
 
     problems = store.verify(dataset)
-    for problem in problems:
-        _show(problem)
+    if as_json:
+        _show(json.dumps({"dataset": str(dataset), "problems": problems}))
+    else:
+        _show("\n".join(problems) or f"{dataset}: every hash and invariant holds")
     if problems:
         raise typer.Exit(1)
-    _show(f"{dataset}: every hash and invariant holds")
 
 
 @app.callback(

@@ -55,9 +55,9 @@ class FilterDBError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [printable(" ".join(self.what.split("\n")))]
         if self.where:
-            lines.append(f"  in: {self.where}")
+            lines.append(f"  in: {printable(self.where)}")
         if self.expected:
             lines.append(f"  expected: {self.expected}")
         if self.hint:
@@ -143,6 +143,17 @@ class CorruptDataError(StoreError):
 
 class OutputError(FilterDBError):
     """The place to write to is not writable, full, or in use by another run."""
+
+
+def printable(text: str) -> str:
+    """Return text in which a terminal finds nothing to obey: control characters are escaped.
+
+    Parameters
+    ----------
+    text
+        Text that a file or its author may have chosen.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -153,3 +153,14 @@ def test_many_failures_are_shown_as_far_as_a_person_reads(small_zoo: Path, tmp_p
     done = filterdb("extract", small_zoo, "--out", "d.h5", cwd=tmp_path)
     assert done.stdout.count("  failed: broken") == 20
     assert "  failed: and 10 more" in done.stdout
+
+
+def test_what_a_terminal_would_obey_is_shown_and_not_sent(tmp_path: Path) -> None:
+    write_model(tmp_path / "zoo" / "red\x1b[31m\nname.onnx", conv_net([(2, 2, 3, 3)]))
+    (tmp_path / "zoo" / "models.csv").write_text("Name\nother\n")
+    done = filterdb("extract", "zoo", "--metadata", "zoo/models.csv", "--out", "d.h5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert r"red\x1b[31m\nname" in done.stdout
+    refused = filterdb("info", "no\x1b[31mfile", cwd=tmp_path)
+    assert "\x1b" not in refused.stderr

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from filterdb.errors import OutputError
 from filterdb.extract import worker
 from filterdb.extract.shard import Shard
 from filterdb.onnxgraph import open_model
+from filterdb.onnxgraph.model import OpenModel
 from filterdb.testing import conv_net, write_model
 from filterdb.types import Kernel
 
@@ -120,3 +122,31 @@ def test_other_kernels_and_other_versions_have_shards_of_their_own(
 def test_a_worker_that_does_not_see_the_staging_folder_says_so(task: worker.Task) -> None:
     with pytest.raises(OutputError, match="does not see the staging folder"):
         worker.run(replace(task, staging=task.staging / "elsewhere"))
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3, 3), (64, 64, 3, 3)])
+def test_a_model_that_is_replaced_while_it_is_read_leaves_no_shard(
+    task: worker.Task, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the shard would keep the new weights under the identity of the old file."""
+    write_model(task.path, conv_net([shape], seed=1))
+    extract = OpenModel.extract
+
+    def replace_first(model: OpenModel, *arguments: Any) -> Any:
+        data = bytearray(task.path.read_bytes())
+        data[-400] ^= 1
+        task.path.write_bytes(data)
+        return extract(model, *arguments)
+
+    monkeypatch.setattr(OpenModel, "extract", replace_first)
+    outcome = worker.run(task)
+    assert (outcome.sha256, "changed while" in outcome.reason) == ("", True)
+    assert sorted(path.name for path in task.staging.iterdir()) == ["known.json"]
+
+
+def test_a_copy_of_a_model_is_neither_parsed_nor_reused(task: worker.Task) -> None:
+    assert worker.run(task).parsed
+    again = worker.run(task)
+    assert (again.parsed, again.reused) == (False, False)
+    age(task, shard_of(task, again.sha256))
+    assert worker.run(task).reused

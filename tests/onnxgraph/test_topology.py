@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnx.inliner import inline_local_functions
 
 from filterdb.errors import ModelError, NotAModelError, UnsafeModelError
 from filterdb.onnxgraph import Limits, open_model, read_layers
@@ -353,3 +354,45 @@ def test_values_of_sums_do_not_depend_on_names(tmp_path: Path) -> None:
     (layer,) = record_of(tmp_path, model).layers
     assert layer.name == "ünïcode"
     assert np.isfinite(layer.conv_depth_norm)
+
+
+def test_a_function_counts_as_if_its_body_stood_in_its_place(tmp_path: Path) -> None:
+    """Its first convolution reads the shallow argument, and does not wait for the deep one."""
+    body = [
+        helper.make_node("Conv", ["shallow", "inner.weight"], ["c"], kernel_shape=[3, 3]),
+        helper.make_node("Add", ["c", "deep"], ["out"]),
+    ]
+    function = helper.make_function(
+        "local", "Block", ["shallow", "deep", "inner.weight"], ["out"], body, [helper.make_opsetid("", 17)]
+    )
+    nodes = [
+        *(helper.make_node("Relu", [f"r{i}" if i else "x"], [f"r{i + 1}"]) for i in range(4)),
+        helper.make_node("Conv", ["r4", "outer.weight"], ["d"], kernel_shape=[3, 3]),
+        helper.make_node("Block", ["x", "d", "inner.weight"], ["y"], domain="local"),
+    ]
+    weights = [tensor(name, random_weight((1, 1, 3, 3))) for name in ("inner.weight", "outer.weight")]
+    model = model_of(graph_of(nodes, weights=weights), domains=["local"], functions=[function])
+    record, _ = read_layers(write_model(tmp_path / "function.onnx", model))
+    inlined, _ = read_layers(write_model(tmp_path / "inlined.onnx", inline_local_functions(model)))
+    assert [layer.name for layer in record.layers] == ["inner", "outer"]
+    assert [layer.conv_depth for layer in record.layers] == [0, 1]
+    # Four Relu, the outer convolution and the Add.
+    assert record.depth == inlined.depth == 6
+    assert [layer.conv_depth for layer in inlined.layers] == [0, 1]
+
+
+@pytest.mark.parametrize("hint", ["pads", "declared weight", "declared data"])
+def test_a_convolution_without_a_weight_still_counts_where_it_is_known_to_be_2d(
+    tmp_path: Path, hint: str
+) -> None:
+    options = {"pads": [1, 1, 1, 1]} if hint == "pads" else {}
+    data = helper.make_tensor_value_info("x", 1, [1, 4, 8, 8] if hint == "declared data" else None)
+    weight = helper.make_tensor_value_info("a", 1, [4, 4, 3, 3] if hint == "declared weight" else None)
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["v"], **options),
+        helper.make_node("Conv", ["v", "b.weight"], ["y"]),
+    ]
+    graph = graph_of(nodes, inputs=[data, weight], weights=[tensor("b.weight", random_weight((1, 4, 3, 3)))])
+    record, _ = read_layers(write_model(tmp_path / "m.onnx", model_of(graph)))
+    assert [layer.conv_depth for layer in record.layers] == [1]
+    assert record.skipped[0].kernel == ("3x3" if hint == "declared weight" else "?")

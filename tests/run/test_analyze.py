@@ -22,7 +22,7 @@ def dataset(small_zoo: Path, tmp_path: Path) -> Path:
 
 def test_every_layer_has_its_quality_and_every_axis_its_shift(dataset: Path, tmp_path: Path) -> None:
     config = RunConfig().with_analyze(by=("Task", "depth_decile"))
-    report = analyze(dataset, tmp_path / "results", config)
+    analyze(dataset, tmp_path / "results", config)
     layers = pd.read_parquet(tmp_path / "results" / "layers.parquet")
     assert layers.index.equals(pd.read_hdf(dataset, "meta").index)
     assert layers["n"].tolist() == [24, 128] * 3

@@ -44,7 +44,7 @@ def test_the_screen_says_what_the_file_holds(tmp_path: Path) -> None:
     assert "convolutions 0 to 2, models 9 to 9" in text
     assert "2 layers repeat an earlier one's weights; 2 values are NaN or infinite" in text
     assert "beta.onnx: the file is no model" in text
-    assert "2 models have no metadata: beta, copy" in text
+    assert "without metadata, 2 models: beta, copy" in text
     assert "2  another kernel size" in text
     task = next(i for i, line in enumerate(lines) if line.startswith("Task"))
     assert [line.split() for line in lines[task : task + 4]] == [
@@ -70,7 +70,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     assert "... and 57 more" in text
     assert "... and 176 more" in text
     assert "... and 47 more" in text
-    assert "110 models have no metadata" in text
+    assert "without metadata, 110 models" in text
 
 
 def test_the_summary_is_json_and_adds_up(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -19,6 +19,13 @@ from filterdb.types import ModelSource
 
 _EXACT = 1 << 53
 """Integers up to here survive as float64, which is what a column with missing numbers becomes."""
+
+
+_TRUTH: Final = {"True": True, "False": False, "true": True, "false": False}
+_INTEGER: Final = r"-?(0|[1-9]\d{0,18})"
+_NUMBER: Final = r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,2})?"
+_DIGITS: Final = 17
+"""Digits that a float keeps, an exponent's among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,7 @@ def _load_csv(path: Path) -> pd.DataFrame:
                     expected=f"{len(header)}, as the first line",
                 )
     _check_columns(header, path)
-    return pd.read_csv(
+    table = pd.read_csv(
         path,
         encoding="utf-8-sig",
         names=header,
@@ -141,10 +148,29 @@ def _load_csv(path: Path) -> pd.DataFrame:
         # Only an empty cell is missing: there is a data set called "NA", and a model called "nan".
         keep_default_na=False,
         na_values=[""],
-        # A model may be called 007.
-        dtype=dict.fromkeys((name for name in schema.METADATA if name in header), "str"),
-        low_memory=False,
+        dtype="str",
     )
+    # A model may be called 007, and so may its data set.
+    others = [name for name in header if name not in schema.METADATA]
+    return table.assign(**{name: _narrowed(table[name]) for name in others})
+
+
+def _narrowed(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Make a column of text one of numbers or truth values, if every cell is plainly one.
+
+    A number with leading zeros is a code, one with more digits than a float keeps is an identifier, and
+    ``12e4567`` is the beginning of a hash.
+    """
+    cells = column.dropna()
+    if cells.empty:
+        return column
+    if cells.isin(_TRUTH).all():
+        return column.map(_TRUTH)
+    if cells.str.fullmatch(_INTEGER).all() and all(-(2**63) <= int(cell) < 2**63 for cell in cells):
+        return pd.to_numeric(column.astype("object"), dtype_backend="numpy_nullable").astype("Int64")
+    if cells.str.fullmatch(_NUMBER).all() and cells.str.count(r"\d").le(_DIGITS).all():
+        return column.astype("float64")
+    return column
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:

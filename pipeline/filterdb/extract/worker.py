@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Outcome:
         Its bytes, external data included.
     parsed
         The model was parsed; a model that is known already is not.
+    reused
+        It is known from an earlier run or file. A copy of another model is neither parsed nor reused.
     reason
         Why it failed; empty where it did not.
     crashed
@@ -64,6 +66,7 @@ class Outcome:
     parsed: bool
     reason: str = ""
     crashed: bool = False
+    reused: bool = False
     stamps: tuple[tuple[str, FileStamp], ...] = ()
 
     def still_holds(self, path: Path) -> bool:
@@ -113,12 +116,21 @@ def run(task: Task) -> Outcome:
     try:
         with open_model(task.path) as model:
             sha256, size = model.sha256, model.size
-            if task.identify_only or _is_known(task, sha256) or _is_staged(task, sha256):
-                return Outcome(sha256, size, parsed, stamps=model.stamps)
+            found = Outcome(sha256, size, parsed=False, stamps=model.stamps)
+            if task.identify_only:
+                return found
+            if _is_known(task, sha256):
+                return replace(found, reused=True)
+            if (staged := _staged_before(task, sha256)) is not None:
+                return replace(found, reused=staged)
             parsed = True
             with ShardWriter(shard_path(task.staging, sha256, task.kernel)) as shard:
-                shard.finish(model.extract(task.kernel, shard.add))
-            return Outcome(sha256, size, parsed, stamps=model.stamps)
+                record = model.extract(task.kernel, shard.add)
+                # Else the shard would hold, under the identity of what was hashed, what was read later.
+                if not found.still_holds(task.path):
+                    return Outcome("", size, parsed, "the file changed while it was read; run again")
+                shard.finish(record)
+            return replace(found, parsed=True)
     except ModelError as error:
         if sha256:
             _keep_failure(task, sha256, error.reason)
@@ -137,19 +149,23 @@ def _is_known(task: Task, sha256: str) -> bool:
     return task.known_counts and sha256 in _known(known_path(task.staging), _begun(task))
 
 
-def _is_staged(task: Task, sha256: str) -> bool:
-    """Tell whether a model needs no parsing; what an earlier run staged may have suffered since."""
-    if read_failure(failure_path(task.staging, sha256, task.kernel)):
-        return True
+def _staged_before(task: Task, sha256: str) -> bool | None:
+    """Tell whether what is staged of a model is an earlier run's, which may have suffered since.
+
+    Returns nothing where the model must be parsed.
+    """
+    failure = failure_path(task.staging, sha256, task.kernel)
+    if read_failure(failure):
+        return failure.stat().st_mtime_ns < _begun(task)
     shard = shard_path(task.staging, sha256, task.kernel)
     try:
         own = shard.stat().st_mtime_ns >= _begun(task)
     except FileNotFoundError:
-        return False
+        return None
     if own:
-        return True
+        return False
     earlier = Shard.open(shard)
-    return earlier is not None and earlier.is_intact(task.kernel.size)
+    return True if earlier is not None and earlier.is_intact(task.kernel.size) else None
 
 
 def _begun(task: Task) -> int:

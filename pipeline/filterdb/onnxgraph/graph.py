@@ -42,6 +42,7 @@ class Value:
         "kind",
         "name",
         "node",
+        "shape",
         "tensor",
         "users",
     )
@@ -52,6 +53,8 @@ class Value:
         self.kind = kind
         self.node: Node | None = None
         self.tensor: TensorProto | SparseTensorProto | None = None
+        self.shape: tuple[int, ...] | None = None
+        """What a graph input is declared to be; 0 for a size that is not said."""
         self.alias: Value | None = None
         """Inside a function, what a result of its call really is."""
         self.users: list[Node] = []
@@ -308,7 +311,9 @@ class _Unfolder:
     @staticmethod
     def _declare(frame: Frame, graph: onnx.GraphProto, kind: Kind) -> None:
         for info in graph.input:
-            frame.scope[info.name] = Value(info.name, frame, kind)
+            value = frame.scope[info.name] = Value(info.name, frame, kind)
+            if info.type.tensor_type.HasField("shape"):
+                value.shape = tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
         for tensor in graph.initializer:
             _store(frame, tensor.name, tensor)
         for sparse in graph.sparse_initializer:

@@ -22,6 +22,8 @@ _DOTTED = re.compile(r"(?!onnx::)[^\W\d][\w/-]*(\.[\w/-]+)+")
 _WEIGHT_SUFFIX = re.compile(r"\.weight(_quantized)?$")
 _ALIGNED = 1 << 18
 _NOTES = 20
+# Attributes that tell a 2-D convolution by how many numbers they have.
+_PLANAR = (("kernel_shape", 2), ("strides", 2), ("dilations", 2), ("pads", 4))
 _KNOWN_RANKS = {3: "a 1-D convolution", 5: "a 3-D convolution"}
 
 
@@ -56,12 +58,18 @@ class Candidate:
             return False
         if self.weight is not None:
             return len(self.weight.shape) == 4
-        return any(len(self.node.numbers(name)) == 2 for name in ("kernel_shape", "strides", "dilations"))
+        if any(len(self.node.numbers(name)) == size for name, size in _PLANAR):
+            return True
+        return any(value is not None and len(value.shape or ()) == 4 for value in self.node.inputs)
 
     @property
     def kernel(self) -> str:
         """The kernel's shape as text."""
         shape = self.node.numbers("kernel_shape") if self.weight is None else self.weight.shape[2:]
+        if not shape and self.kind.weight < len(self.node.inputs):
+            value = self.node.inputs[self.kind.weight]
+            declared = () if value is None else value.shape or ()
+            shape = () if 0 in declared else declared[2:]
         return "x".join(map(str, shape)) if 0 < len(shape) <= 8 else "?"
 
 

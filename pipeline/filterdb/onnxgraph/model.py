@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,6 @@ _RELEASE = 1 << 20
 
 Sink = Callable[[Filters, Origin | None], None]
 """What takes a layer's filters, and where they lie in a file just so, if they do."""
-_WORTH_A_THREAD = 1 << 23
 
 
 class OpenModel:
@@ -91,17 +89,8 @@ class OpenModel:
         ModelError
             If the model as a whole cannot be used. A layer that cannot be is among the skipped ones.
         """
-        loaded = self._open()
         with _model_errors(self._path):
-            if self._known is not None or loaded.file.size < _WORTH_A_THREAD:
-                return self._extract(loaded, kernel, sink)
-            # Hashing the file takes as long as all the rest, and needs nothing from it.
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                hashed = pool.submit(self._identity)
-                try:
-                    return self._extract(loaded, kernel, sink)
-                finally:
-                    hashed.result()
+            return self._extract(self._open(), kernel, sink)
 
     def _extract(self, loaded: Loaded, kernel: Kernel, sink: Sink) -> ModelRecord:
         graph = unfold(loaded.model, self._limits)

@@ -46,7 +46,7 @@ def measure(graph: Graph) -> Topology:
             _enter(graph.nodes[step], reach)
         else:
             _leave(graph.nodes[~step], reach)
-    deepest = max((node.depth for node in graph.nodes), default=-1)
+    deepest = max((node.depth for node in graph.nodes if not node.called), default=-1)
     return Topology(deepest + 1, steps)
 
 
@@ -98,6 +98,12 @@ def _enter(node: Node, reach: dict[Value, int]) -> None:
     known = [value for value in node.inputs if value is not None]
     depths = [1 + reach.get(value, floor - 1) for value in known if not value.constant]
     constant = not depths
+    if node.called:
+        # A call is no node of its own: its body stands in its place, and sees the values that are passed.
+        node.depth = floor
+        for body in node.bodies:
+            body.floor = floor
+        return
     if node.bodies:
         node.depth = max([floor, *depths])
         for body in node.bodies:
@@ -114,6 +120,9 @@ def _leave(node: Node, reach: dict[Value, int]) -> None:
     results = [value for body in node.bodies for value in body.outputs if value is not None]
     deepest = max([node.depth, *(reach.get(v, -1) for v in results if not v.constant)])
     fixed = all(value is None or value.constant for value in node.inputs)
+    if node.called:
+        _leave_call(node, reach)
+        return
     for place, value in enumerate(node.outputs):
         if value is not None:
             value.constant = _constant_result(node, place, fixed)
@@ -122,11 +131,21 @@ def _leave(node: Node, reach: dict[Value, int]) -> None:
         node.depth = 0
 
 
+def _leave_call(node: Node, reach: dict[Value, int]) -> None:
+    results = node.bodies[0].outputs
+    for place, value in enumerate(node.outputs):
+        inner = results[place] if place < len(results) else None
+        if value is not None:
+            value.constant = inner is not None and inner.constant
+            if inner is not None and inner in reach:
+                reach[value] = reach[inner]
+
+
 def _constant_result(node: Node, place: int, fixed: bool) -> bool:
     inner = [body.outputs[place] if place < len(body.outputs) else None for body in node.bodies]
     if any(value is None or not value.constant for value in inner):
         return False
-    return node.called or (fixed and node.op == "If")
+    return fixed and node.op == "If"
 
 
 def _cycle(nodes: list[Node], stuck: set[int], after: dict[int, list[int]]) -> NotAModelError:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from filterdb import schema
 from filterdb.config import RunConfig, resolve_metadata, resolve_zoo
-from filterdb.errors import OutputError
+from filterdb.errors import MetadataError, OutputError
 from filterdb.extract import worker
 from filterdb.extract.discover import discover
 from filterdb.extract.metadata import Metadata, join_metadata
@@ -28,7 +28,7 @@ from filterdb.extract.shard import Shard
 from filterdb.onnxgraph import EXTRACTOR_VERSION
 from filterdb.run import files, provenance, workers
 from filterdb.run.buffers import thread_buffer
-from filterdb.run.previous import PreviousFile
+from filterdb.run.previous import PreviousFile, require_replaceable
 from filterdb.run.progress import progress
 from filterdb.run.staging import Crew, Staging
 from filterdb.store import Tables, Target, ZooEntry, build_tables, write_dataset
@@ -98,6 +98,7 @@ def extract(config: RunConfig, out: Path, *, force: bool = False, spare: Crew | 
     folder = out.with_name(f"{out.name}.staging")
     with files.exclusive_folder(folder, purpose=str(out)), ExitStack() as stack:
         if force:
+            require_replaceable(out)
             files.discard_content(folder)
         previous, note = (None, "") if force else PreviousFile.open(out, config.extract.kernel, stack)
         staging = Staging(folder, config, [] if spare is None else spare)
@@ -141,13 +142,20 @@ class _Run:
             self._try_crashed_again()
         with self.timings.phase("tables"):
             entries = [self._entry(place, source) for place, source in enumerate(self.sources)]
-            tables = build_tables(entries, self.metadata.frame)
+            tables = self._tables(entries)
         if tables.n_filters == 0:
             return self._report("nothing", tables, "")
         with self.timings.phase("write"):
             digest = self._write(tables, [entry.record for entry in entries])
         self._write_sidecar(tables, digest, inputs)
         return self._report("extracted", tables, digest)
+
+    def _tables(self, entries: Sequence[ZooEntry]) -> Tables:
+        try:
+            return build_tables(entries, self.metadata.frame)
+        except MetadataError as error:
+            error.where = self.config.metadata
+            raise
 
     def _inputs_hash(self) -> str:
         """Hash all that decides what the file holds, bounds included: a raised bound is worth a retry."""
@@ -322,8 +330,7 @@ class _Run:
 
     def _report(self, action: Action, tables: Tables, digest: str) -> ExtractReport:
         parsed = sum(outcome.parsed for outcome in self.outcomes.values())
-        # A file that could not be identified was neither parsed nor taken from anywhere.
-        reused = sum(not outcome.parsed and outcome.sha256 != "" for outcome in self.outcomes.values())
+        reused = sum(outcome.reused for outcome in self.outcomes.values())
         return ExtractReport(
             action, self.out, tables, digest, parsed, reused, self.metadata, tuple(self.notes)
         )

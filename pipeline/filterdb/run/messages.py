@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from filterdb.errors import printable
 from filterdb.store import DatasetFile
 
 if TYPE_CHECKING:
@@ -74,9 +75,13 @@ def _join_lines(report: ExtractReport) -> list[str]:
 
 
 def _first(lines: Sequence[str]) -> list[str]:
-    """Return as many lines as a person reads; the data set file has them all."""
+    """Return as many lines as a person reads; the data set file has them all.
+
+    Names come from files of anybody: what a terminal would obey is shown, not sent.
+    """
     more = len(lines) - _LINES
-    return [*lines[:_LINES], *([f"and {more} more"] if more > 0 else [])]
+    lines = [printable(line) for line in lines[:_LINES]]
+    return [*lines, *([f"and {more} more"] if more > 0 else [])]
 
 
 def info_summary(file: DatasetFile) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def info_text(file: DatasetFile) -> str:
     ):
         lines += _info_list(what, rows, shown)
     if without:
-        lines.append(_info_cut(f"{len(without):,} models have no metadata: {', '.join(without)}"))
+        lines.append(_info_cut(f"without metadata, {len(without):,} models: {', '.join(without)}"))
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from filterdb.errors import FilterDBError, NotADatasetError
+from filterdb.errors import FilterDBError, NotADatasetError, UsageError
 from filterdb.onnxgraph import EXTRACTOR_VERSION
 from filterdb.store import DatasetFile, Tables, filters_sha256, read_records
 from filterdb.store.hashing import content_hash
@@ -47,13 +47,22 @@ class PreviousFile:
         -------
         file, note
             At least one of them is empty; both are where there is no file.
+
+        Raises
+        ------
+        UsageError
+            If the file is somebody else's, or holds other filters: it is not ours to replace.
         """
         if not path.exists():
             return None, ""
         try:
             file = stack.enter_context(DatasetFile(path))
             if file.kernel != kernel:
-                return None, f"{path} holds {file.kernel} filters: every model is parsed"
+                raise UsageError(
+                    f"the file holds {file.kernel} filters, and {kernel} are to be extracted",
+                    where=path,
+                    hint="name another --out, or replace it with --force",
+                )
             if file.attributes.get("extractor_version") != EXTRACTOR_VERSION:
                 return None, f"{path} was written by another version of the extractor: every model is parsed"
             header = content_header(file.tables, kernel, {"extractor_version": EXTRACTOR_VERSION})
@@ -64,7 +73,9 @@ class PreviousFile:
                 )
             return cls(file), ""
         except NotADatasetError as error:
-            return None, f"{path} is replaced: {error.reason}"
+            raise _foreign(path, error) from error
+        except UsageError:
+            raise
         except FilterDBError as error:
             return None, f"{path} is damaged ({error.reason}): every model is parsed"
 
@@ -122,6 +133,33 @@ class PreviousFile:
             for sha256, reason in zip(rows["sha256"], rows["reason"], strict=True)
             if isinstance(sha256, str) and sha256
         }
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to replace a file that is no data set: it may be the only copy of something.
+
+    Parameters
+    ----------
+    path
+        What is going to be replaced, if it is there.
+    """
+    if path.exists():
+        try:
+            DatasetFile(path).close()
+        except NotADatasetError as error:
+            raise _foreign(path, error) from error
+        except FilterDBError:
+            # A damaged one is replaced: that is what a run is for.
+            return
+
+
+def _foreign(path: Path, error: NotADatasetError) -> UsageError:
+    return UsageError(
+        f"the file is there already, and is no data set ({error.what})",
+        where=path,
+        expected="a new name, or a data set file that filterdb has written",
+        hint="name another --out, or remove the file",
+    )
 
 
 def is_intact(filters: Filters, layer: ConvLayer) -> bool:

@@ -212,6 +212,13 @@ class Child(Generic[In, Out]):
 
 def _start(channel: int, lifeline: int, said: Any) -> subprocess.Popen[bytes]:
     script = Path(other_side.__file__)
+    try:
+        return _popen(script, channel, lifeline, said)
+    except OSError as error:
+        raise FilterDBError(f"no worker process can start: {error.strerror}", where=sys.executable) from error
+
+
+def _popen(script: Path, channel: int, lifeline: int, said: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # -P: neither the script's folder nor the current one may shadow a module.
         [sys.executable, "-P", str(script), str(channel), str(lifeline)],

@@ -155,7 +155,9 @@ def _open(path: Path) -> h5py.File:
         with path.open("rb") as raw:
             start = raw.read(8)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotADatasetError("no such file", where=path, hint="make extract writes one") from None
+        raise NotADatasetError(
+            "no such file", where=path, hint="filterdb extract ZOO --out FILE writes one"
+        ) from None
     except (OSError, ValueError) as error:
         raise OutputError(f"the file cannot be read: {error}", where=path) from error
     if start != _HDF5_SIGNATURE:
