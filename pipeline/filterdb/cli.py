@@ -93,7 +93,13 @@ def extract(
 def analyze(
     dataset: Annotated[Path | None, typer.Argument(help="The data set file.")] = None,
     out: Annotated[Path | None, typer.Option(help="The results folder to write.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="An axis to compare groups along.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="An axis: a column, depth_decile or an expression.")
+    ] = None,
+    with_: Annotated[str | None, typer.Option("--with", help="An axis to combine each with.")] = None,
+    where: Annotated[str | None, typer.Option(help="An expression that records must meet.")] = None,
+    measure: Annotated[str | None, typer.Option(help="paper, jensen_shannon or wasserstein.")] = None,
+    weighting: Annotated[str | None, typer.Option(help="filters, layers or models.")] = None,
     config: ConfigOption = None,
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
@@ -103,7 +109,9 @@ def analyze(
     from filterdb.run import analyze as stage
     from filterdb.run import messages
 
-    settings = _load(config, workers=workers, scheduler=scheduler).with_analyze(by=tuple(by) if by else None)
+    settings = _load(config, workers=workers, scheduler=scheduler).with_analyze(
+        by=tuple(by) if by else None, combine_with=with_, where=where, measure=measure, weighting=weighting
+    )
     path = dataset or _output(None, settings, "dataset.h5")
     report = stage.analyze(path, _output(out, settings, "results"), settings)
     _show(json.dumps(messages.analyze_summary(report)) if as_json else messages.analyze_text(report))

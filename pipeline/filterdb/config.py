@@ -60,10 +60,35 @@ class ExtractConfig(_Section):
 
 
 class AnalyzeConfig(_Section):
-    """What is computed from a data set."""
+    """What is computed from a data set.
+
+    Parameters
+    ----------
+    by
+        Axes: columns, ``depth_decile`` or expressions.
+    combine_with
+        A second axis that every one of them is combined with.
+    where
+        An expression; records for which it is not true belong to no group.
+    bins
+        Bins of the coefficients' common range.
+    measure
+        How two groups are compared.
+    weighting
+        What counts alike in a group.
+    seed, permutations, draws
+        Of the uncertainty.
+    """
 
     by: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("Task", "Visual Category", "depth_decile")
+    combine_with: str | None = None
+    where: str | None = None
     bins: Annotated[int, Field(ge=2, le=10_000)] = 70
+    measure: Literal["paper", "jensen_shannon", "wasserstein"] = "paper"
+    weighting: Literal["filters", "layers", "models"] = "filters"
+    seed: Annotated[int, Field(ge=0)] = 0
+    permutations: Annotated[int, Field(ge=1, le=1_000_000)] = 999
+    draws: Annotated[int, Field(ge=1, le=1_000_000)] = 999
 
 
 class RunConfig(_Section):

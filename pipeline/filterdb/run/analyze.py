@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 import filterdb
 from filterdb import quality, shift
-from filterdb.config import RunConfig
-from filterdb.errors import ColumnError, StoreError
+from filterdb.config import AnalyzeConfig, RunConfig
+from filterdb.errors import StoreError
 from filterdb.run import provenance, results
 from filterdb.run.provenance import Timings
 from filterdb.run.results import Measured, Results
 from filterdb.run.scans import scanner
-from filterdb.shift import ShiftMatrix
 from filterdb.stats import Cube, merge_records
 from filterdb.store import DatasetFile
 
@@ -73,11 +73,13 @@ def analyze(path: Path, out: Path, config: RunConfig, *, force: bool = False) ->
     timings = Timings()
     with DatasetFile(path) as file:
         meta, content = file.tables.meta, file.content_hash
-    axes = [shift.make_axis(meta, by) for by in config.analyze.by]
-    measuring = _hash(dataset=content, bins=config.analyze.bins, version=MEASURE_VERSION)
-    inputs = _hash(measuring=measuring, by=config.analyze.by, filterdb=filterdb.__version__)
+    settings = config.analyze
+    # Wrong names are found before anything is computed, but for those of metrics, which are not there yet.
+    axes = None if _asks_for_metrics(settings) else _axes(meta, settings)
+    measuring = _hash(dataset=content, bins=settings.bins, version=MEASURE_VERSION)
+    inputs = _hash(measuring=measuring, settings=settings.model_dump(), filterdb=filterdb.__version__)
     manifest = {} if force else results.read_manifest(out)
-    if manifest.get("inputs") == inputs and (fresh := _read(out, axes)) is not None:
+    if manifest.get("inputs") == inputs and (fresh := _read(out, manifest)) is not None:
         return fresh
     measured = _measured_before(out) if manifest.get("measuring") == measuring else None
     scanned = measured is None
@@ -86,14 +88,32 @@ def analyze(path: Path, out: Path, config: RunConfig, *, force: bool = False) ->
             measured = _measure(path, config)
     with timings.phase("quality"):
         layers = _layers(meta, measured.cube)
+    axes = axes or _axes(meta.join(layers.drop(columns=["model", "layer_name"])), settings)
     with timings.phase("shift"):
-        shifts = {axis.name: _shift(axis, measured).pairs() for axis in axes}
-    made = {"dataset": content, "measuring": measuring, "inputs": inputs, "seconds": timings.seconds}
-    found = Results(
-        measured, layers, _models(layers), shifts, made | {"provenance": provenance.of_run(config)}
-    )
-    results.save(found, out)
+        shifts = {axis.name: _shift(axis, measured, settings) for axis in axes}
+    made = {
+        "dataset": content,
+        "measuring": measuring,
+        "inputs": inputs,
+        "axes": list(shifts),
+        "seconds": timings.seconds,
+        "provenance": provenance.of_run(config),
+    }
+    results.save(Results(measured, layers, _models(layers), shifts, made), out)
     return AnalyzeReport("analyzed", out, layers, shifts, scanned)
+
+
+def _asks_for_metrics(settings: AnalyzeConfig) -> bool:
+    texts = (*settings.by, settings.combine_with or "", settings.where or "")
+    return any(name in text for text in texts for name in (*quality.METRICS[1:], *LABELS))
+
+
+def _axes(frame: pd.DataFrame, settings: AnalyzeConfig) -> list[shift.Axis]:
+    axes = [shift.make_axis(frame, by, with_=settings.combine_with) for by in settings.by]
+    if settings.where is None:
+        return axes
+    mask = shift.evaluate(settings.where, frame, where="--where")
+    return [shift.restrict(axis, mask) for axis in axes]
 
 
 def _hash(**values: Any) -> str:
@@ -114,15 +134,15 @@ def _measured_before(out: Path) -> Measured | None:
         return None
 
 
-def _read(out: Path, axes: Sequence[shift.Axis]) -> AnalyzeReport | None:
+def _read(out: Path, manifest: Mapping[str, Any]) -> AnalyzeReport | None:
     """Read results that are up to date; ones that somebody has damaged are computed again."""
     try:
         layers = pd.read_parquet(out / "layers.parquet")
         shifts = {
-            axis.name: pd.read_parquet(out / "shift" / f"{results.axis_stem(axis.name)}.parquet")
-            for axis in axes
+            name: pd.read_parquet(out / "shift" / f"{results.axis_stem(name)}.parquet")
+            for name in manifest["axes"]
         }
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return AnalyzeReport("fresh", out, layers, shifts, scanned=False)
 
@@ -150,15 +170,20 @@ def _models(layers: pd.DataFrame) -> pd.DataFrame:
     return summary
 
 
-def _shift(axis: shift.Axis, measured: Measured) -> ShiftMatrix:
+def _shift(axis: shift.Axis, measured: Measured, settings: AnalyzeConfig) -> pd.DataFrame:
+    """Compare every two groups of an axis, with what chance alone would give."""
     cube = measured.cube
-    counts = cube.group_counts(axis.codes, len(axis.groups))
-    filled = [i for i in range(len(axis.groups)) if counts[i].any()]
-    if len(filled) < 2:
-        raise ColumnError(
-            f"the axis {axis.name!r} has {len(filled)} groups with filters", expected="two or more"
-        )
-    names = [axis.groups[i] for i in filled]
-    return shift.shift_matrix(
-        names, counts[filled], weights=measured.basis.explained, width=cube.bin_width, ordered=axis.ordered
+    models = np.zeros(len(cube), np.int64) if axis.models is None else axis.models
+    resampling = shift.Resampling(settings.seed, settings.permutations, settings.draws)
+    return shift.uncertainty(
+        axis.name,
+        axis.groups,
+        cube.counts,
+        axis.codes,
+        models,
+        weights=measured.basis.explained,
+        width=cube.bin_width,
+        by=settings.measure,
+        weighting=settings.weighting,
+        resampling=resampling,
     )

@@ -226,9 +226,24 @@ def analyze_text(report: AnalyzeReport) -> str:
     }[report.action]
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary["labels"].items())
     lines = [head, f"  layers by label: {counts}"]
-    for name, table in report.shifts.items():
-        largest = table.iloc[int(table["D"].to_numpy().argmax())]
-        lines.append(
-            f"  largest shift by {name}: {largest['group_a']} - {largest['group_b']}, D = {largest['D']:.3f}"
-        )
+    lines += [line for name, table in report.shifts.items() for line in _shift_lines(name, table)]
     return "\n".join(lines)
+
+
+def _shift_lines(name: str, table: pd.DataFrame) -> list[str]:
+    """Say which pairs of groups differ by more than chance, the largest first, and which most of all."""
+    beyond = table[table["p_holm"] < 0.05].sort_values("excess", ascending=False)
+    head = f"  shift by {name}: {len(beyond)} of {len(table)} pairs differ by more than chance"
+    shown = beyond if len(beyond) else table.sort_values("D", ascending=False)
+    pairs = [
+        f"    {a} - {b}: D = {d:.3f}, by chance {null:.3f}"
+        + (f", p = {p:.3f}" if len(beyond) else f" ({reason or 'may be chance'})")
+        for a, b, d, null, p, reason in zip(
+            *(
+                shown[column].head(3)
+                for column in ("group_a", "group_b", "D", "null_mean", "p_holm", "reason")
+            ),
+            strict=True,
+        )
+    ]
+    return [head, *pairs]

@@ -1,16 +1,175 @@
-"""The distance between two groups of filters: a weighted sum of symmetric KL divergences."""
+"""The distance between two groups of filters, from the counts of their coefficients.
+
+A measure compares one component at a time and adds the components up, weighted by the variance they
+explain. It works on whole stacks of counts at once, so that a matrix of groups and a thousand bootstrap
+draws of one pair are the same call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import rel_entr
+
+from filterdb.errors import UsageError, nearest
+
+F64 = NDArray[np.float64]
+Counts = NDArray[Any]
+
+MEMORY = 64 << 20
+"""How many bytes of temporary arrays a comparison of many pairs may take."""
 
 _FLOOR = float(np.finfo(np.float32).eps)
 """What an empty bin holds, in density units, as the reference has it."""
+
+_TEMPORARIES = 8
+"""How many arrays of the size of one group's counts are alive while a pair is compared."""
+
+
+def densities(counts: Counts, *, width: float) -> F64:
+    """Turn counts a bin into the reference's probabilities: floored as densities, then normalized.
+
+    Parameters
+    ----------
+    counts
+        Bins along the last axis; whole or weighted. Without any count, the result is NaN.
+    width
+        Width of a bin.
+    """
+    density = _shares(counts)
+    density /= width
+    density[density == 0] = _FLOOR
+    density /= density.sum(axis=-1, keepdims=True)
+    return density
+
+
+def kl_symmetric(p: F64, q: F64) -> F64:
+    """Return KL(p || q) + KL(q || p) along the last axis, by the natural logarithm, not halved."""
+    # Written so that no term is negative and swapping p and q changes no bit.
+    ratio = np.maximum(p, q)
+    ratio /= np.minimum(p, q)
+    np.log(ratio, out=ratio)
+    difference = np.subtract(p, q)
+    np.abs(difference, out=difference)
+    difference *= ratio
+    return np.asarray(difference.sum(axis=-1))
+
+
+def paper(p: Counts, q: Counts, *, width: float) -> F64:
+    """Symmetric KL divergence of the floored densities, as the paper has it."""
+    return kl_symmetric(densities(p, width=width), densities(q, width=width))
+
+
+def jensen_shannon(p: Counts, q: Counts, *, width: float) -> F64:  # noqa: ARG001
+    """Jensen-Shannon divergence in nats: at most log 2, and no floor is needed."""
+    a, b = _shares(p), _shares(q)
+    middle = (a + b) / 2
+    divergence = (rel_entr(a, middle) + rel_entr(b, middle)).sum(axis=-1) / 2
+    return np.asarray(np.maximum(divergence, 0))
+
+
+def wasserstein(p: Counts, q: Counts, *, width: float) -> F64:
+    """Wasserstein-1 distance in units of the coefficients: how far the mass has to move."""
+    gap = np.cumsum(_shares(p) - _shares(q), axis=-1)
+    return np.asarray(np.abs(gap[..., :-1]).sum(axis=-1) * width)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A way to compare two groups.
+
+    Parameters
+    ----------
+    name
+        What it is called in configurations and results.
+    component
+        Compares counts along their last axis, one component at a time.
+    kinked
+        It is a sum of absolute values, whose bootstrap draws show too little of the bias.
+    """
+
+    name: str
+    component: Callable[..., F64]
+    kinked: bool = False
+
+    def __call__(self, p: Counts, q: Counts, *, weights: F64, width: float) -> F64:
+        """Compare stacks of groups (..., components, bins), which broadcast against each other.
+
+        Parameters
+        ----------
+        p, q
+            Counts.
+        weights
+            Weight of each component: its explained variance ratio.
+        width
+            Width of a bin.
+        """
+        return np.asarray((self.component(p, q, width=width) * weights).sum(axis=-1))
+
+
+_MEASURES = {
+    one.name: one
+    for one in (
+        Measure("paper", paper),
+        Measure("jensen_shannon", jensen_shannon),
+        Measure("wasserstein", wasserstein, kinked=True),
+    )
+}
+MEASURES = tuple(_MEASURES)
+"""Names of all measures."""
+
+
+def measure(name: str) -> Measure:
+    """Return a measure by its name."""
+    if name not in _MEASURES:
+        close = nearest(name, MEASURES)
+        raise UsageError(
+            f"there is no measure {name!r}",
+            expected=f"one of {', '.join(MEASURES)}",
+            hint=f"did you mean {close!r}?" if close else None,
+        )
+    return _MEASURES[name]
+
+
+def pairwise(
+    counts: Counts, *, weights: F64, width: float, by: str = "paper", memory: int = MEMORY
+) -> tuple[F64, NDArray[np.intp], NDArray[np.intp]]:
+    """Compare every two groups, of one set of groups or of many replicates of it.
+
+    Parameters
+    ----------
+    counts
+        (..., groups, components, bins).
+    weights
+        Weight of each component.
+    width
+        Width of a bin.
+    by
+        Name of the measure.
+    memory
+        Bytes of temporary arrays; it changes no bit of the result.
+
+    Returns
+    -------
+        The distances (..., pairs), and the first and second group of each pair: the upper triangle.
+    """
+    compare = measure(by)
+    *outer, groups, components, bins = counts.shape
+    a, b = np.triu_indices(groups, k=1)
+    stack = counts.reshape(math.prod(outer), groups, components, bins)
+    found = np.empty((len(stack), len(a)))
+    step = max(1, memory // (8 * _TEMPORARIES * components * bins))
+    for start in range(0, found.size, step):
+        replicate, pair = np.divmod(np.arange(start, min(start + step, found.size)), len(a))
+        p, q = stack[replicate, a[pair]], stack[replicate, b[pair]]
+        found.reshape(-1)[start : start + step] = compare(p, q, weights=weights, width=width)
+    return found.reshape(*outer, len(a)), a, b
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +181,17 @@ class ShiftMatrix:
     groups
         Names of the groups, in the order of rows and columns.
     values
-        D, symmetric, zero on the diagonal.
+        D, symmetric, zero on the diagonal; NaN beside a group without filters.
+    sizes
+        How many filters each group has, or their weight.
+    measure
+        Name of the measure.
     """
 
     groups: tuple[str, ...]
-    values: NDArray[np.float64]
+    values: F64
+    sizes: F64
+    measure: str = "paper"
 
     def pairs(self) -> pd.DataFrame:
         """Return the upper triangle in long form."""
@@ -36,34 +201,14 @@ class ShiftMatrix:
         return frame.astype({"group_a": "str", "group_b": "str"})
 
 
-def densities(counts: NDArray[np.int64], *, width: float) -> NDArray[np.float64]:
-    """Turn counts a bin into the reference's probabilities: floored as densities, then normalized.
-
-    Parameters
-    ----------
-    counts
-        Bins along the last axis.
-    width
-        Width of a bin.
-    """
-    total = counts.sum(axis=-1, keepdims=True)
-    density = counts / (np.maximum(total, 1) * width)
-    density = np.where(density == 0, _FLOOR, density)
-    return np.asarray(density / density.sum(axis=-1, keepdims=True))
-
-
-def kl_symmetric(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return KL(p || q) + KL(q || p) along the last axis, by the natural logarithm, not halved."""
-    return np.asarray(((p - q) * np.log(p / q)).sum(axis=-1))
-
-
 def shift_matrix(
     groups: Sequence[str],
-    counts: NDArray[np.int64],
+    counts: Counts,
     *,
-    weights: NDArray[np.float64],
+    weights: F64,
     width: float,
     ordered: bool = False,
+    by: str = "paper",
 ) -> ShiftMatrix:
     """Compute D between every two groups.
 
@@ -78,12 +223,22 @@ def shift_matrix(
     width
         Width of a bin.
     ordered
-        Keep the order of the groups, instead of ascending column mean.
+        Keep the order of the groups, instead of ascending column mean; groups without filters come last.
+    by
+        Name of the measure.
     """
-    p = densities(counts, width=width)
+    distances, a, b = pairwise(counts, weights=weights, width=width, by=by)
     values = np.zeros((len(groups), len(groups)))
-    for i in range(len(groups)):
-        values[i] = kl_symmetric(p[i], p) @ weights
-    values = (values + values.T) / 2
-    order = np.arange(len(groups)) if ordered else np.argsort(values.mean(axis=0), kind="stable")
-    return ShiftMatrix(tuple(groups[i] for i in order), values[np.ix_(order, order)])
+    values[a, b] = values[b, a] = distances
+    sizes = counts[:, 0].sum(axis=-1).astype(np.float64)
+    full = np.flatnonzero(sizes > 0)
+    mean = np.full(len(groups), np.inf)
+    mean[full] = values[np.ix_(full, full)].sum(axis=0) / max(1, len(full))
+    order = np.arange(len(groups)) if ordered else np.argsort(mean, kind="stable")
+    names = tuple(groups[i] for i in order)
+    return ShiftMatrix(names, values[np.ix_(order, order)], sizes[order], by)
+
+
+def _shares(counts: Counts) -> F64:
+    total = counts.sum(axis=-1, keepdims=True, dtype=np.float64)
+    return np.asarray(counts / np.where(total > 0, total, np.nan))

@@ -43,6 +43,13 @@ def read(node: Node, name: str, *, where: object) -> bytes | str | int | None:
     kind = h5py.h5a.open(node.id, key).get_type()
     space = h5py.h5a.open(node.id, key).get_space()
     text = isinstance(kind, h5py.h5t.TypeStringID)
+    if text and kind.is_variable_str():
+        # Such text lies in a heap, and on a damaged heap HDF5 may go in circles for ever.
+        raise CorruptDataError(
+            f"the attribute {name!r} of {node.name} is text of variable length",
+            where=where,
+            expected="text of fixed length",
+        )
     plain = text or isinstance(kind, h5py.h5t.TypeIntegerID)
     if not plain or space.get_simple_extent_npoints() != 1 or kind.get_size() > MAX_BYTES:
         raise CorruptDataError(
@@ -52,6 +59,14 @@ def read(node: Node, name: str, *, where: object) -> bytes | str | int | None:
     if isinstance(value, np.ndarray):
         value = value.reshape(())[()]
     return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
+
+
+def write(node: Node, name: str, value: str | int) -> None:
+    """Write a text, of fixed length, or an integer."""
+    if isinstance(value, str):
+        node.attrs.create(name, value, dtype=h5py.string_dtype("utf-8", len(value.encode())))
+    else:
+        node.attrs[name] = value
 
 
 def read_text(node: Node, name: str, *, where: object) -> str | None:

@@ -10,6 +10,7 @@ import h5py
 
 from filterdb import schema
 from filterdb.errors import UsageError
+from filterdb.store import attributes as attributes_of
 from filterdb.store.frames import write_frames
 from filterdb.store.hashing import content_hash
 from filterdb.store.tables import Tables
@@ -76,7 +77,8 @@ def write_dataset(
     with h5py.File(path, "r+") as file:
         file["filters"] = file["filter"]
         # Last, because a file without them is none of ours.
-        file.attrs.update({**header, "content_hash": digest})
+        for name, value in {**header, "content_hash": digest}.items():
+            attributes_of.write(file, name, value)
     return digest
 
 
