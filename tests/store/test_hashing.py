@@ -43,6 +43,7 @@ def by_the_document(path: Path) -> str:
     names = ("extractor_version", "format", "format_version", "kernel", "n_filters", "n_models", "n_records")
     with h5py.File(path) as file:
         stated = {name: file.attrs[name] for name in names if name in file.attrs}
+        stated = {name: v.decode() if isinstance(v, bytes) else v for name, v in stated.items()}
         tables = [name for name in ("meta", "models", "skipped") if name in file]
     parts = [
         f'"{name}":' + (f'"{value}"' if isinstance(value, str) else str(int(value)))

@@ -335,13 +335,21 @@ def test_a_hostile_pickle_where_pandas_would_look_is_named(path: Path, tmp_path:
     assert "pandas" in error.hint
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", b"1", -1])
+@pytest.mark.parametrize("version", [0, 2, np.bytes_("1"), -1])
 def test_another_format_version_is_refused(version: object, path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = version
     error = refusal(path)
     assert isinstance(error, NotADatasetError)
     assert error.expected == "format version 1"
+
+
+def test_text_of_variable_length_is_refused_because_its_heap_may_go_in_circles(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["kernel"] = "3x3"
+    error = refusal(path)
+    assert isinstance(error, CorruptDataError)
+    assert error.expected == "text of fixed length"
 
 
 @pytest.mark.parametrize("name", ["format", "format_version", "kernel", "n_filters", "content_hash"])

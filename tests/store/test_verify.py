@@ -167,7 +167,7 @@ def test_a_changed_row_number_is_caught(name: str, path: Path) -> None:
 def test_a_changed_root_attribute_is_caught(name: str, path: Path) -> None:
     with h5py.File(path, "r+") as file:
         value = file.attrs[name]
-        file.attrs[name] = value + 1 if isinstance(value, np.integer) else value.swapcase() + "x"
+        file.attrs[name] = value + 1 if isinstance(value, np.integer) else np.bytes_(value.swapcase() + b"x")
     assert complaints(path)
 
 

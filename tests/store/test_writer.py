@@ -210,7 +210,7 @@ def test_the_root_attributes_are_those_of_the_specification(path: Path) -> None:
         values = dict(file.attrs)
     for name in {**schema.ATTRIBUTES, **schema.OPTIONAL_ATTRIBUTES}:
         assert name in values
-    assert (values["format"], values["format_version"], values["kernel"]) == ("filterdb", 1, "3x3")
+    assert (values["format"], values["format_version"], values["kernel"]) == (b"filterdb", 1, b"3x3")
     assert (values["n_filters"], values["n_records"], values["n_models"]) == (45, 5, 5)
 
 
