@@ -19,9 +19,13 @@ import psutil
 import pytest
 from zoos import command, run, start, varied_zoo
 
+from filterdb import shift
+from filterdb.config import RunConfig
 from filterdb.errors import UsageError
+from filterdb.run import scans
 from filterdb.run.cluster import run_on_dask
 from filterdb.run.supervised import Limits
+from filterdb.stats import merge_records
 
 LIMITS = Limits(60, 4 << 30)
 
@@ -191,3 +195,15 @@ def test_an_interrupted_run_leaves_no_child_on_the_cluster(cluster: Cluster, tmp
         assert time.monotonic() < end
         time.sleep(0.1)
     assert run(zoo, out).reused > 0
+
+
+def test_an_analysis_on_a_cluster_has_the_bits_of_a_local_one(cluster: Cluster, tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 12)
+    run(zoo, tmp_path / "d.h5")
+    rows = []
+    for scheduler in ("local", cluster.address):
+        with scans.scanner(tmp_path / "d.h5", RunConfig(scheduler=scheduler)) as scan:
+            records = scan.statistics()
+            basis = shift.fit_basis(merge_records(records, "scaled"))
+            rows.append(scan.cube(records, basis, 70).rows.tobytes())
+    assert rows[0] == rows[1]

@@ -66,7 +66,7 @@ def run_on_dask(
     """
     batches = _batches(items, sizes or [_BATCH_BYTES] * len(items))
     lost: list[In] = []
-    with _quiet(), _connected(scheduler) as (client, run):
+    with _quiet(), _named_run(scheduler) as (client, run):
         work = partial(_run_batch, function=function, limits=limits, run=run)
         for batch, dones in _collect(client, work, batches, scheduler):
             # Inputs were on a worker when it died, which says little about any one of them.
@@ -165,8 +165,19 @@ def _end_children(run: str) -> None:
 
 
 @contextlib.contextmanager
-def _connected(scheduler: str) -> Iterator[tuple[Any, str]]:
-    """Connect to a scheduler, and give the run a name of its own on its workers."""
+def connected(scheduler: str) -> Iterator[Any]:
+    """Connect to a scheduler whose workers can do our work.
+
+    Parameters
+    ----------
+    scheduler
+        Its address.
+
+    Raises
+    ------
+    UsageError
+        If none answers, or its workers are missing or of another version.
+    """
     from distributed import Client
 
     try:
@@ -178,14 +189,23 @@ def _connected(scheduler: str) -> Iterator[tuple[Any, str]]:
             expected="an address such as tcp://10.0.0.1:8786",
             hint="start one with: dask scheduler",
         ) from error
-    run = uuid.uuid4().hex
     try:
         _check_workers(client, scheduler)
-        yield client, run
+        yield client
     finally:
-        with contextlib.suppress(Exception):
-            client.run(_end_children, run, on_error="ignore")
         client.close(timeout=2)
+
+
+@contextlib.contextmanager
+def _named_run(scheduler: str) -> Iterator[tuple[Any, str]]:
+    """Connect to a scheduler, and give the run a name of its own on its workers."""
+    run = uuid.uuid4().hex
+    with connected(scheduler) as client:
+        try:
+            yield client, run
+        finally:
+            with contextlib.suppress(Exception):
+                client.run(_end_children, run, on_error="ignore")
 
 
 def _versions() -> tuple[str, int]:

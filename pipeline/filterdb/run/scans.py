@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from filterdb import stats
 from filterdb.config import RunConfig
-from filterdb.errors import UsageError
 from filterdb.run.buffers import thread_buffer
+from filterdb.run.cluster import connected
 from filterdb.run.workers import worker_count
 from filterdb.shift import Basis
 from filterdb.stats import Cube, Task
@@ -105,19 +105,8 @@ def scanner(path: Path, config: RunConfig) -> Iterator[Scanner]:
         kind = "threads" if config.scheduler == "local" else config.scheduler
         yield Scanner(path.absolute(), tasks, width, kind, workers)
         return
-    with _client(config.scheduler) as client:
+    with connected(config.scheduler) as client:
         yield Scanner(path.absolute(), tasks, width, client, workers)
-
-
-def _client(address: str) -> Any:
-    from distributed import Client
-
-    try:
-        return Client(address, timeout="10s")
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"no Dask scheduler answers: {error}", where=address, hint="start one with: dask scheduler"
-        ) from error
 
 
 def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
