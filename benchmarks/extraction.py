@@ -8,23 +8,23 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Figure, in_turn
+from benchmarks.measure import in_turn
 from filterdb.testing import conv_net, write_model
 
-LARGE, SMALL = 6, 200
-"""Models of some 90 MB, like a VGG, and of some 2 MB, like a mobile network: about 1 GB together."""
+ZOOS = {"zoo": (6, 200), "large-zoo": (24, 800)}
+"""How many models of some 90 MB, like a VGG, and of some 2 MB, like a mobile network: about 1 and 4 GB."""
 
 
-def make_zoo(folder: Path) -> int:
-    """Generate the zoo once, and return its bytes."""
+def make_zoo(folder: Path, large: int, small: int) -> int:
+    """Generate a zoo once, and return its bytes."""
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         widths = [3, 64, 128, 256, 256, 512, 512, 512, 512, 512, 512, 512, 512, 512, 512]
-        for seed in range(LARGE):
+        for seed in range(large):
             shapes = [(b, a, 3, 3) for a, b in itertools.pairwise(widths)]
             write_model(folder / f"large{seed}.onnx", conv_net(shapes, seed=seed))
         widths = [3, 32, 64, 64, 96, 96, 128, 128]
-        for seed in range(SMALL):
+        for seed in range(small):
             shapes = [(b, a, 3, 3) for a, b in itertools.pairwise(widths)]
             write_model(folder / "small" / f"small{seed}.onnx", conv_net(shapes, seed=1000 + seed))
         (folder / "complete").touch()
@@ -54,13 +54,18 @@ def contenders(zoo: Path, work: Path) -> dict[str, Callable[[], Sequence[str]]]:
     return {"bare loop": loop, "filterdb, 1 worker": ours(1), "filterdb, 2 workers": ours(2)}
 
 
-def run(work: Path, *, rounds: int) -> tuple[str, list[Figure]]:
+def run(work: Path, *, rounds: int) -> str:
     """Run the benchmark and return its report."""
-    size = make_zoo(work / "zoo")
-    figures = in_turn(contenders(work / "zoo", work), rounds=rounds)
+    return "\n\n".join(_compare(work, name, rounds) for name in ZOOS)
+
+
+def _compare(work: Path, name: str, rounds: int) -> str:
+    zoo, models = work / name, sum(ZOOS[name])
+    size = make_zoo(zoo, *ZOOS[name])
+    figures = in_turn(contenders(zoo, work), rounds=rounds)
     base = figures[0]
     lines = [
-        f"{LARGE + SMALL} models, {size / 1e9:.2f} GB; medians of {rounds} rounds, contenders in turn.",
+        f"{models} models, {size / 1e9:.2f} GB; medians of {rounds} rounds, contenders in turn.",
         "",
         "| | seconds | MB/s | times the loop's speed | memory (MB) | of the loop's |",
         "|---|---|---|---|---|---|",
@@ -70,4 +75,4 @@ def run(work: Path, *, rounds: int) -> tuple[str, list[Figure]]:
         f"| {f.memory / 1e6:,.0f} | {f.memory / base.memory:.2f} |"
         for f in figures
     ]
-    return "\n".join(lines), figures
+    return "\n".join(lines)

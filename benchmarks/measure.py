@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -17,10 +20,11 @@ _SAMPLE_EVERY = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command."""
+    """One run of a command: its time and memory, and what it said of itself in a line of JSON."""
 
     seconds: float
     memory: int
+    said: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,21 @@ class Figure:
     def memory(self) -> int:
         return max(run.memory for run in self.runs)
 
+    def said(self, *path: str) -> float:
+        """Return the median of a number that the command said of itself."""
+        values = []
+        for run in self.runs:
+            value: Any = run.said
+            for name in path:
+                value = value[name]
+            values.append(float(value))
+        return statistics.median(values)
+
 
 def run_command(command: Sequence[str]) -> Run:
     """Run a command to its end; its memory is the largest sum of private bytes over its process tree."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     peak = 0
     while process.poll() is None:
         peak = max(peak, _private_bytes(process.pid))
@@ -51,7 +65,11 @@ def run_command(command: Sequence[str]) -> Run:
     if process.returncode:
         message = process.stderr.read().decode() if process.stderr else ""
         sys.exit(f"{' '.join(command)} failed: {message}")
-    return Run(seconds, peak)
+    last = process.stdout.read().decode().rstrip().rpartition("\n")[2] if process.stdout else ""
+    said = {}
+    with contextlib.suppress(ValueError):
+        said = json.loads(last)
+    return Run(seconds, peak, said if isinstance(said, dict) else {})
 
 
 def _private_bytes(pid: int) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import extraction  # noqa: E402
+from benchmarks import analysis, axes, extraction  # noqa: E402
 
 INTRODUCTION = """# Benchmarks
 
@@ -26,15 +26,19 @@ Times differ between machines and days, ratios hardly do.
 """
 
 
+PARTS = {"Extraction": extraction.run, "Analysis": analysis.run, "Axes": axes.run}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "bench")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     os.chdir(ROOT)
-    report, _ = extraction.run(options.work, rounds=options.rounds)
-    machine = f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}.\n\n"
-    page = INTRODUCTION + machine + "## Extraction\n\n" + report + "\n"
+    machine = f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}.\n"
+    page = INTRODUCTION + machine
+    for title, part in PARTS.items():
+        page += f"\n## {title}\n\n{part(options.work, rounds=options.rounds)}\n"
     print(page)
     (ROOT / "docs" / "benchmarks.md").write_text(page, "utf-8")
 

@@ -31,20 +31,19 @@ def threshold(n: int) -> float:
 
 
 def sparse(filters: NDArray[np.float32], eps: float = 0.01) -> NDArray[np.bool_]:
-    t = np.abs(filters).max() * np.float32(eps) if len(filters) else np.float32(0)
-    return np.array([t == 0 or all(abs(w) < t for w in row) for row in filters], dtype=bool)
+    largest = float(np.abs(filters).max()) if len(filters) else 0.0
+    t = np.float32(largest * eps) if largest > 0 else np.float32(1)
+    return np.array([all(abs(w) < t for w in row) for row in filters], dtype=bool)
 
 
 def entropy(filters: NDArray[np.float32]) -> float:
-    if len(filters) == 0:
+    if len(filters) == 0 or filters.shape[1] == 1:
         return math.nan
     rows = filters.astype(np.float64)
-    if len(rows) == 1:
+    if (rows == rows[0]).all():
         return 0.0
     centred = rows - rows.mean(axis=0)
     variance = np.linalg.svd(centred, compute_uv=False) ** 2 / (len(rows) - 1)
-    if variance.sum() <= (rows**2).sum() / (len(rows) - 1) * 1e-12:
-        return 0.0
     shares = variance / variance.sum()
     return -sum(p * math.log10(p) for p in shares if p > 0)
 
@@ -65,16 +64,18 @@ def quality(weight: NDArray[np.float32]) -> dict[str, float]:
     n, is_sparse = len(filters), sparse(filters)
     clean = filters[~is_sparse]
     values = weight.astype(np.float64).ravel()
-    deviation = values.std(ddof=1)
-    normal = (values - values.mean()) / deviation if deviation > 0 else values * math.nan
+    varies = bool((values != values[0]).any())
+    normal = (values - values.mean()) / values.std(ddof=1) if varies else values * math.nan
     h, h_clean = entropy(filters), entropy(clean)
+    # T_H is a fit to filters of nine values, and is below zero for one and two filters.
+    fitted, fitted_clean = (filters.shape[1] == 9 and count > 2 for count in (n, len(clean)))
     return {
         "n": n,
         "sparsity": is_sparse.mean(),
         "variance_entropy": h,
-        "variance_entropy_norm": h / threshold(n) if n > 2 else math.nan,
+        "variance_entropy_norm": h / threshold(n) if fitted else math.nan,
         "variance_entropy_clean": h_clean,
-        "variance_entropy_clean_norm": h_clean / threshold(len(clean)) if len(clean) > 2 else math.nan,
+        "variance_entropy_clean_norm": h_clean / threshold(len(clean)) if fitted_clean else math.nan,
         "orthogonality": orthogonality(weight),
         "norm_l1": np.abs(values).sum(),
         "norm_l2": math.sqrt((values**2).sum()),
@@ -92,7 +93,9 @@ def basis(filters: NDArray[np.float32]) -> tuple[F64, F64, F64]:
         largest = np.abs(row).max()
         first = next(v for v in row if abs(v) >= largest * (1 - 1e-9))
         row *= 1 if first > 0 else -1
-    return mean, components, singular**2 / (singular**2).sum()
+    variance = singular**2
+    total = variance.sum()
+    return mean, components, variance / total if total > 0 else np.full(len(variance), 1 / len(variance))
 
 
 def coefficients(filters: NDArray[np.float32], mean: F64, components: F64) -> F64:
@@ -114,3 +117,31 @@ def drift(counts_p: NDArray[np.int64], counts_q: NDArray[np.int64], weights: F64
         p, q = p / p.sum(), q / q.sum()
         total += w * ((p * np.log(p / q)).sum() + (q * np.log(q / p)).sum())
     return total
+
+
+def coordinates(filters: NDArray[np.float32], policy: str = "paper") -> tuple[F64, F64, float, float, F64]:
+    """Mean, components, both ends of the bins, weights of the components."""
+    mean, components, explained = basis(filters)
+    if policy == "fixed":
+        return mean, components, -3.0, 3.0, np.full(filters.shape[1], 1 / filters.shape[1])
+    c = coefficients(filters, mean, components)
+    return mean, components, float(c.min()), float(c.max()), explained
+
+
+def shift(
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
+    where: tuple[F64, F64, float, float, F64],
+    bins: int = 70,
+) -> float:
+    """D between two sets of filters in given coordinates, whichever data these were fitted to."""
+    mean, components, low, high, weights = where
+    counts = [histogram(coefficients(one, mean, components), low, high, bins) for one in (p, q)]
+    return drift(*counts, weights, (high - low) / bins)
+
+
+def outside(filters: NDArray[np.float32], where: tuple[F64, F64, float, float, F64]) -> int:
+    """How many coefficients are in no bin."""
+    mean, components, low, high, _ = where
+    c = coefficients(filters, mean, components)
+    return int(((c < low) | (c > high)).sum())

@@ -100,6 +100,8 @@ def test_an_unknown_key_that_is_near_to_none_lists_all(tmp_path: Path) -> None:
         ("extract: {memory: -1}", "extract.memory = -1"),
         ("extract: {memory: 0}", "extract.memory = 0"),
         ("analyze: {bins: 1}", "analyze.bins = 1"),
+        ("analyze: {policy: free}", "analyze.policy = 'free'"),
+        ("analyze: {basis: ''}", "analyze.basis = ''"),
         ("name: 3", "name = 3"),
         ("name: ../up", "name = '../up'"),
         ("name: a/b", "name = 'a/b'"),

@@ -18,7 +18,7 @@ HEAVY = {"dask", "distributed", "matplotlib", "numba", "onnx", "typer", "torch",
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    assert sorted(filterdb.__all__) == ["FilterDB", "FilterDBError", "__version__", "open"]
+    assert sorted(filterdb.__all__) == ["FilterDB", "FilterDBError", "__version__", "measure_quality", "open"]
     assert all(hasattr(filterdb, name) for name in filterdb.__all__)
 
 

@@ -27,9 +27,9 @@ class FilterDB:
     """
 
     def __init__(self, path: Path | str) -> None:
-        from filterdb.store import DatasetFile
+        from filterdb.store import open_dataset
 
-        self._file: DatasetFile = DatasetFile(path)
+        self._file: DatasetFile = open_dataset(path)
 
     def __enter__(self) -> Self:
         return self

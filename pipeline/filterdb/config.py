@@ -6,16 +6,30 @@ import re
 import reprlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from filterdb.errors import ConfigError, nearest
 from filterdb.types import Kernel
 
 DEMO = "package:demo"
 """Stands for the zoo that ships with the package, wherever it is installed."""
+
+LOCAL_SCHEDULERS = ("local", "threads", "processes")
+"""Schedulers without a Dask cluster."""
+
+SCHEDULERS = (*LOCAL_SCHEDULERS, "cluster")
+"""All schedulers that have a name; others have an address."""
 
 
 def _as_list(value: object) -> object:
@@ -40,10 +54,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_scheduler(address: str) -> str:
-    if address != "local" and re.fullmatch(r"[a-z]+://\S+", address) is None:
-        raise ValueError("'local', or an address such as tcp://10.0.0.1:8786")
-    return address
+def _checked_scheduler(name: str) -> str:
+    if name in SCHEDULERS or re.fullmatch(r"[a-z]+://\S+", name):
+        return name
+    close = nearest(name, SCHEDULERS)
+    meant = f"; did you mean {close!r}?" if close else ""
+    raise ValueError(f"{', '.join(SCHEDULERS)}, or an address such as tcp://10.0.0.1:8786{meant}")
 
 
 class _Section(BaseModel):
@@ -59,36 +75,119 @@ class ExtractConfig(_Section):
     memory: Annotated[Annotated[int, Field(ge=1)] | Literal["auto"], BeforeValidator(_as_bytes)] = "auto"
 
 
+class RelabelRule(_Section):
+    """Which labels of a column count as another one.
+
+    Parameters
+    ----------
+    column
+        A column of text.
+    contains, equals
+        A part of the labels, or all of it; one of the two. Capital letters matter.
+    to
+        What they become.
+    """
+
+    column: Annotated[str, Field(min_length=1)]
+    contains: Annotated[str, Field(min_length=1)] | None = None
+    equals: str | None = None
+    to: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _looks_for_one(self) -> Self:
+        if (self.contains is None) == (self.equals is None):
+            raise ValueError("either contains or equals")
+        return self
+
+
+class LabelsConfig(_Section):
+    """Where the labels of layers begin; ``docs/metrics.md`` has the rules.
+
+    Parameters
+    ----------
+    low_entropy
+        A layer of a lower variance entropy has low diversity.
+    random_margin
+        How far below T_H a layer already counts as degenerate.
+    sparse
+        The sparsity from which a layer of low diversity is degenerate.
+    """
+
+    low_entropy: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    random_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.02
+    sparse: Annotated[float, Field(ge=0, le=1)] = 0.14
+
+
 class AnalyzeConfig(_Section):
     """What is computed from a data set.
 
     Parameters
     ----------
+    relabel
+        Labels that count as others, for everything that is computed.
     by
         Axes: columns, ``depth_decile`` or expressions.
     combine_with
         A second axis that every one of them is combined with.
     where
         An expression; records for which it is not true belong to no group.
+    policy
+        ``paper``: the bins divide the range of all coefficients, and a component weighs what it explains.
+        ``fixed``: they divide -3 to 3, and all components weigh the same. That of a given basis, else
+        ``paper``, where not said.
+    basis
+        ``all``: fitted to all records. ``subset``: to those that ``where`` selects, whose range counts.
+        Else a ``basis.json``, whose coordinates, bins and weights are used as they are.
     bins
-        Bins of the coefficients' common range.
+        Bins a component; those of a given basis, else 70, where not said.
     measure
         How two groups are compared.
     weighting
         What counts alike in a group.
     seed, permutations, draws
         Of the uncertainty.
+    labels
+        Where the labels of layers begin.
     """
 
+    relabel: tuple[RelabelRule, ...] = ()
     by: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("Task", "Visual Category", "depth_decile")
     combine_with: str | None = None
     where: str | None = None
-    bins: Annotated[int, Field(ge=2, le=10_000)] = 70
+    policy: Literal["paper", "fixed"] | None = None
+    basis: Annotated[str, Field(min_length=1)] = "all"
+    bins: Annotated[int, Field(ge=2, le=10_000)] | None = None
     measure: Literal["paper", "jensen_shannon", "wasserstein"] = "paper"
     weighting: Literal["filters", "layers", "models"] = "filters"
     seed: Annotated[int, Field(ge=0)] = 0
     permutations: Annotated[int, Field(ge=1, le=1_000_000)] = 999
     draws: Annotated[int, Field(ge=1, le=1_000_000)] = 999
+    labels: LabelsConfig = LabelsConfig()
+
+
+class FiguresConfig(_Section):
+    """How figures are drawn.
+
+    Parameters
+    ----------
+    width
+        Of the page that they are for: one ``column``, or ``double``.
+    ridges
+        ``bins``: from the cube. ``exact``: from every filter. ``auto``: exact up to ten million filters.
+    groups
+        How many groups a figure shows at most.
+    models
+        Models whose filters are shown; those with the largest and the smallest share of degenerate layers
+        where none is named.
+    dpi
+        Pixels an inch, of the PNG.
+    """
+
+    width: Literal["column", "double"] = "double"
+    ridges: Literal["auto", "bins", "exact"] = "auto"
+    groups: Annotated[int, Field(ge=2, le=60)] = 20
+    models: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
+    dpi: Annotated[int, Field(ge=50, le=1200)] = 300
 
 
 class RunConfig(_Section):
@@ -103,9 +202,14 @@ class RunConfig(_Section):
     metadata
         The CSV or Parquet file that describes the models.
     workers
-        Processes; ``auto`` is one a core.
+        Processes or threads; ``auto`` is one a core. A running Dask cluster has its own.
     scheduler
-        ``local``, or the address of a running Dask scheduler, such as ``tcp://10.0.0.1:8786``.
+        ``local``, ``threads``, ``processes``, ``cluster``, or the address of a running Dask scheduler, such
+        as ``tcp://10.0.0.1:8786``; ``docs/cluster.md`` says what each is.
+    dashboard
+        Say where the dashboard of the Dask cluster is.
+    performance_report
+        The HTML file that Dask's report of an analysis on a cluster goes to.
     strict
         Stop with an error where a model fails, instead of listing it.
     """
@@ -115,9 +219,12 @@ class RunConfig(_Section):
     metadata: str | None = None
     workers: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     scheduler: Annotated[str, AfterValidator(_checked_scheduler)] = "local"
+    dashboard: bool = False
+    performance_report: str | None = None
     strict: bool = False
     extract: ExtractConfig = ExtractConfig()
     analyze: AnalyzeConfig = AnalyzeConfig()
+    figures: FiguresConfig = FiguresConfig()
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -154,6 +261,11 @@ class RunConfig(_Section):
         """Return the configuration with values of the section ``analyze`` replaced."""
         given = {name: value for name, value in values.items() if value is not None}
         return self.with_values(analyze={**dict(self.analyze), **given})
+
+    def with_figures(self, **values: Any) -> Self:
+        """Return the configuration with values of the section ``figures`` replaced."""
+        given = {name: value for name, value in values.items() if value is not None}
+        return self.with_values(figures={**dict(self.figures), **given})
 
 
 _MAX_BYTES = 1 << 20
@@ -224,14 +336,23 @@ def _locate(
     """Return the section that a complaint is about, the keys down to it, and what follows them."""
     section, path = model, list[str]()
     for part in location:
+        if isinstance(part, int) and path:
+            path[-1] += f"[{part}]"
+            continue
         if not isinstance(part, str) or part not in section.model_fields:
             return section, path, str(part)
         path.append(part)
-        annotation = section.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inner = _section_of(section.model_fields[part].annotation)
+        if inner is None:
             break
-        section = annotation
+        section = inner
     return section, path, ""
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a key holds, or holds a list of."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.IGNORECASE)

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 Filters = NDArray[np.float32]
 """Rows of flattened kernels: n x (kernel height * kernel width)."""
 
+WeightArray = NDArray[np.float32]
+"""The weight of a 2-D convolution: out x in x kernel height x kernel width."""
+
 _PUBLISHED_RANGE = re.compile(r"(\d+):(\d+)")
 _KERNEL = re.compile(r"(\d+)x(\d+)")
 

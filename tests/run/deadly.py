@@ -81,3 +81,26 @@ def open_dead(task: worker.Task) -> worker.Outcome:
 
 def environment(name: str) -> Any:
     return os.environ.get(name)
+
+
+def eat_memory(read: object, tasks: object) -> NoReturn:
+    """A scan that takes memory until it is stopped."""
+    held = []
+    while True:
+        held.append(bytearray(b"x") * (8 << 20))
+        time.sleep(0.02)
+
+
+def end_worker(read: object, tasks: object) -> NoReturn:
+    """A scan that kills whoever runs it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    raise AssertionError
+
+
+def linger(read: object, tasks: object) -> None:
+    time.sleep(3)
+
+
+def surprise(read: object, tasks: object) -> NoReturn:
+    raise KeyError("surprise")

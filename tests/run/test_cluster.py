@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import deadly
 import psutil
 import pytest
+from clusters import Cluster, running_cluster, said
 from zoos import command, run, start, varied_zoo
 
 from filterdb import shift
@@ -24,56 +21,17 @@ from filterdb.config import RunConfig
 from filterdb.errors import UsageError
 from filterdb.run import scans
 from filterdb.run.cluster import run_on_dask
+from filterdb.run.connect import Site
 from filterdb.run.supervised import Limits
 from filterdb.stats import merge_records
 
 LIMITS = Limits(60, 4 << 30)
 
 
-@dataclass
-class Cluster:
-    address: str
-    processes: list[subprocess.Popen[bytes]]
-
-    def worker_pids(self) -> list[int]:
-        """Processes that run tasks: the children of the nannies that are Dask's own."""
-        found = []
-        for nanny in self.processes[1:]:
-            for child in psutil.Process(nanny.pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    line = " ".join(child.cmdline())
-                    if "spawn_main" in line and "child.py" not in line:
-                        found.append(child.pid)
-        return found
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("dask")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    environment = {**os.environ, "PYTHONPATH": str(Path(deadly.__file__).parent)}
-    dask = [sys.executable, "-m", "dask"]
-    processes = []
-    commands = [
-        [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
-        *[[*dask, "worker", address, "--nthreads", "1", "--no-dashboard"]] * 2,
-    ]
-    for place, line in enumerate(commands):
-        with (folder / f"{place}.log").open("w") as log:
-            processes.append(subprocess.Popen(line, env=environment, cwd=folder, stdout=log, stderr=log))
-    made = Cluster(address, processes)
-    end = time.monotonic() + 120
-    while len(made.worker_pids()) < 2:
-        assert time.monotonic() < end, "the cluster does not start"
-        time.sleep(0.2)
-    yield made
-    for process in reversed(processes):
-        process.terminate()
-    for process in processes:
-        process.wait(30)
+    with running_cluster(tmp_path_factory.mktemp("dask")) as made:
+        yield made
 
 
 def test_a_cluster_makes_the_same_bytes_and_no_noise(cluster: Cluster, tmp_path: Path) -> None:
@@ -82,7 +40,7 @@ def test_a_cluster_makes_the_same_bytes_and_no_noise(cluster: Cluster, tmp_path:
     line = command(zoo, tmp_path / "d.h5", "--scheduler", cluster.address)
     done = subprocess.run(line, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert said(done.stderr) == []
     assert (tmp_path / "d.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
     assert run(zoo, tmp_path / "d.h5", scheduler=cluster.address).action == "fresh"
 
@@ -110,7 +68,7 @@ def test_on_a_cluster_too_an_input_that_kills_hangs_or_raises_costs_only_itself(
     dones = {
         done.item: done
         for done in run_on_dask(
-            deadly.behave, items, scheduler=cluster.address, limits=Limits(2, 4 << 30), sizes=[1] * 8
+            deadly.behave, items, site=Site(cluster.address), limits=Limits(2, 4 << 30), sizes=[1] * 8
         )
     }
     assert {name: dones[name].result for name in "abcd"} == {name: name for name in "abcd"}
@@ -138,7 +96,7 @@ def test_who_was_on_a_worker_when_it_died_is_not_blamed(cluster: Cluster, tmp_pa
         sizes = [1, 1, 1, 1]
         dones = list(
             run_on_dask(
-                deadly.kill_listed_parent, items, scheduler=cluster.address, limits=LIMITS, sizes=sizes
+                deadly.kill_listed_parent, items, site=Site(cluster.address), limits=LIMITS, sizes=sizes
             )
         )
     finally:
@@ -158,7 +116,7 @@ def children_of(cluster: Cluster) -> list[str]:
 
 
 def test_children_of_dask_workers_end_with_the_run(cluster: Cluster) -> None:
-    list(run_on_dask(deadly.double, range(5), scheduler=cluster.address, limits=LIMITS))
+    list(run_on_dask(deadly.double, range(5), site=Site(cluster.address), limits=LIMITS))
     assert children_of(cluster) == []
 
 
@@ -166,7 +124,7 @@ def test_children_of_dask_workers_end_with_the_run(cluster: Cluster) -> None:
 def test_no_scheduler_is_wrong_usage_within_seconds(address: str, tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(UsageError, match="no Dask scheduler answers"):
-        list(run_on_dask(deadly.double, [1], scheduler=address, limits=LIMITS))
+        list(run_on_dask(deadly.double, [1], site=Site(address), limits=LIMITS))
     assert time.monotonic() - begun < 60
 
 
@@ -207,3 +165,20 @@ def test_an_analysis_on_a_cluster_has_the_bits_of_a_local_one(cluster: Cluster, 
             basis = shift.fit_basis(merge_records(records, "scaled"))
             rows.append(scan.cube(records, basis, 70).rows.tobytes())
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("scheduler", ["processes", "cluster"])
+def test_schedulers_of_this_computer_extract_the_same_bytes(scheduler: str, tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 12)
+    run(zoo, tmp_path / "local.h5", workers=1)
+    line = command(zoo, tmp_path / "d.h5", "--scheduler", scheduler, "--workers", 2)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, said(done.stderr)) == (0, [])
+    assert (tmp_path / "d.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+
+
+def test_threads_are_refused_for_an_extraction(tmp_path: Path) -> None:
+    zoo = varied_zoo(tmp_path / "zoo", 2)
+    with pytest.raises(UsageError, match="does not run in threads"):
+        run(zoo, tmp_path / "d.h5", scheduler="threads")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["zoo"]

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from zoos import config_of, flip, run, varied_zoo
 
-from filterdb.errors import UsageError
+from filterdb.errors import OutputError, UsageError
 from filterdb.extract.discover import discover
-from filterdb.run import extract as stage
-from filterdb.run import workers
+from filterdb.run import assembly, workers
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
 
@@ -196,8 +195,8 @@ def test_what_was_staged_is_trusted_only_if_its_hash_says_so(
     whole = out.read_bytes()
     out.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "write_dataset", _full)
-        with pytest.raises(stage.OutputError, match="disk is full"):
+        patch.setattr(assembly, "write_dataset", _full)
+        with pytest.raises(OutputError, match="disk is full"):
             run(zoo, out)
     staging = out.with_name("d.h5.staging")
     shards = sorted(staging.glob("*.shard"))
@@ -227,8 +226,8 @@ def test_what_was_staged_for_another_kernel_is_not_mixed_in(
     whole = out.read_bytes()
     out.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "write_dataset", _full)
-        with pytest.raises(stage.OutputError):
+        patch.setattr(assembly, "write_dataset", _full)
+        with pytest.raises(OutputError):
             run(zoo, out, extract={"kernel": "7x7"})
     assert run(zoo, out).parsed > 0
     assert out.read_bytes() == whole

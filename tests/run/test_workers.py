@@ -150,7 +150,7 @@ def children() -> list[psutil.Process]:
 def test_models_that_kill_hang_or_raise_are_rows_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging.worker, "run", deadly.extract_deadly)
+    monkeypatch.setattr(staging, "EXTRACT", deadly.extract_deadly)
     zoo = varied_zoo(tmp_path / "zoo", 4)
     for seed, name in enumerate(("kill", "hang", "memory", "raise", "segfault")):
         write_model(zoo / f"{name}.onnx", conv_model((4, 4, 3, 3), seed=100 + seed))
@@ -169,7 +169,7 @@ def test_crashed_models_are_tried_again_when_there_is_other_work_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo, out = varied_zoo(tmp_path / "zoo", 3), tmp_path / "d.h5"
-    monkeypatch.setattr(staging.worker, "run", deadly.extract_deadly)
+    monkeypatch.setattr(staging, "EXTRACT", deadly.extract_deadly)
     write_model(zoo / "kill.onnx", conv_model((4, 4, 3, 3), seed=100))
     assert run(zoo, out).statuses["crashed"] == 1
     monkeypatch.undo()
@@ -185,7 +185,7 @@ def test_a_model_that_cannot_even_be_identified_is_tried_every_time(
 ) -> None:
     zoo, out = varied_zoo(tmp_path / "zoo", 2), tmp_path / "d.h5"
     write_model(zoo / "kill.onnx", conv_model((4, 4, 3, 3), seed=100))
-    monkeypatch.setattr(staging.worker, "run", deadly.open_dead)
+    monkeypatch.setattr(staging, "EXTRACT", deadly.open_dead)
     assert run(zoo, out).statuses["crashed"] == 1
     assert run(zoo, out).action == "fresh"
     monkeypatch.undo()
@@ -197,7 +197,7 @@ def test_a_worker_that_is_killed_once_changes_nothing(
 ) -> None:
     zoo = varied_zoo(tmp_path / "zoo", 12)
     run(zoo, tmp_path / "whole.h5")
-    monkeypatch.setattr(staging.worker, "run", deadly.extract_slowly)
+    monkeypatch.setattr(staging, "EXTRACT", deadly.extract_slowly)
     killed: list[int] = []
 
     def kill_some() -> None:

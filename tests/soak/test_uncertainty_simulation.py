@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import kstest
 
 from filterdb.shift.divergence import measure
-from filterdb.shift.uncertainty import Resampling, Weighting, uncertainty
+from filterdb.shift.resampling import Resampling
+from filterdb.shift.uncertainty import uncertainty
+from filterdb.shift.units import Weighting
 
 pytestmark = pytest.mark.soak
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filterdb.errors import CorruptDataError, UsageError
-from filterdb.store.frames import MISSING_TEXT, clean_text, read_frame, write_frames
+from filterdb.store.frames import read_frame, write_frames
+from filterdb.text import MISSING_TEXT, clean_text
 
 ODD = [
     "",

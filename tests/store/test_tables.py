@@ -13,7 +13,7 @@ from store_cases import Case, layer, metadata_of, record, small_case, weights
 from filterdb import schema
 from filterdb.errors import MetadataError
 from filterdb.store import DatasetFile, Tables, ZooEntry, build_tables, filters_sha256, read_records, verify
-from filterdb.store.frames import clean_text
+from filterdb.text import clean_text
 from filterdb.types import ConvLayer, ModelRecord, SkippedLayer
 
 SMALL = small_case()

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn, TypeAlias
 
 from filterdb.errors import UsageError
-from filterdb.store.frames import clean_text
+from filterdb.text import clean_text
 from filterdb.types import ModelSource
 
 _PICKLES = (".pt", ".pth", ".pkl", ".ckpt")

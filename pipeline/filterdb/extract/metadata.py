@@ -14,7 +14,7 @@ import pandas as pd
 from filterdb import schema
 from filterdb.errors import MetadataError, nearest
 from filterdb.extract.discover import relative_stem
-from filterdb.store.frames import clean_text
+from filterdb.text import clean_text
 from filterdb.types import ModelSource
 
 _EXACT = 1 << 53

@@ -16,7 +16,7 @@ from filterdb.onnxgraph.fold import Folder
 from filterdb.onnxgraph.graph import Graph, Node
 from filterdb.onnxgraph.resolve import Weight, WeightFinder
 from filterdb.onnxgraph.text import clean
-from filterdb.types import ConvLayer, Filters, Kernel, SkippedLayer
+from filterdb.types import ConvLayer, Kernel, SkippedLayer, WeightArray
 
 _DOTTED = re.compile(r"(?!onnx::)[^\W\d][\w/-]*(\.[\w/-]+)+")
 _WEIGHT_SUFFIX = re.compile(r"\.weight(_quantized)?$")
@@ -83,10 +83,10 @@ class LayerReader:
     folder
         Computes its constants.
     kernel
-        Which kernels to extract.
+        Which kernels to extract; all 2-D ones where none is given.
     """
 
-    def __init__(self, graph: Graph, folder: Folder, kernel: Kernel) -> None:
+    def __init__(self, graph: Graph, folder: Folder, kernel: Kernel | None) -> None:
         self._finder = WeightFinder(folder)
         self._kernel = kernel
         self.kernels: Counter[str] = Counter()
@@ -99,19 +99,24 @@ class LayerReader:
         depths = sorted({item.node.depth for item in self._candidates if item.planar})
         self._places = {depth: place for place, depth in enumerate(depths)}
 
-    def read(self, sink: Callable[[Filters], None]) -> tuple[list[ConvLayer], list[SkippedLayer]]:
-        """Return the layers in order, after passing the filters of each to the sink."""
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of every convolution, by the place of its node in the graph."""
+        return {item.node.index: item.name for item in self._candidates}
+
+    def read(self, sink: Callable[[WeightArray], None]) -> tuple[list[ConvLayer], list[SkippedLayer]]:
+        """Return the layers in order, after passing the weight of each to the sink."""
         layers: list[ConvLayer] = []
         skipped: list[SkippedLayer] = []
         for item in self._candidates:
             weight = item.weight
-            filters = None if weight is None or item.reason is not None else self._filters(item, weight)
-            if weight is None or filters is None:
+            values = None if weight is None or item.reason is not None else self._values(item, weight)
+            if weight is None or values is None:
                 op, reason = clean(item.node.op, 100), clean(item.reason or "unknown", 600)
                 skipped.append(SkippedLayer(item.name, op, item.kernel, reason))
             else:
-                layers.append(self._record(item, weight, filters))
-                sink(filters)
+                layers.append(self._record(item, weight, values))
+                sink(values)
         return layers, skipped
 
     def _examine(self, item: Candidate) -> None:
@@ -134,7 +139,7 @@ class LayerReader:
             name = item.node.name or item.node.op
             text = f"{name}: kernel_shape is {list(declared[:8])}, but the weight has {list(shape[2:])}"
             self._note(clean(text))
-        if shape[2:] == self._kernel.shape:
+        if self._kernel is None or shape[2:] == self._kernel.shape:
             return None
         self.kernels[str(shape[2:])] += shape[0] * shape[1]
         return f"the kernel is {shape[2]}x{shape[3]}, not {self._kernel}"
@@ -145,20 +150,20 @@ class LayerReader:
         elif len(self.notes) == _NOTES:
             self.notes.append("and more of the same")
 
-    def _filters(self, item: Candidate, weight: Weight) -> Filters | None:
+    def _values(self, item: Candidate, weight: Weight) -> WeightArray | None:
         try:
-            array = self._finder.read(item.node, item.kind, weight)
+            return self._finder.read(item.node, item.kind, weight)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
             item.reason = _reason(error)
             return None
-        return array.reshape(-1, self._kernel.size)
 
-    def _record(self, item: Candidate, weight: Weight, filters: Filters) -> ConvLayer:
+    def _record(self, item: Candidate, weight: Weight, values: WeightArray) -> ConvLayer:
         node, (out, inner) = item.node, weight.shape[:2]
         group = max(node.number("group", 1), 1)
         place, last = self._places[node.depth], len(self._places) - 1
+        nonfinite, digest = _examine(values)
         layer = ConvLayer(
             name=item.name,
             op_type=node.op,
@@ -173,27 +178,29 @@ class LayerReader:
             weight_dtype=weight.dtype,
             weight_source=weight.source,
             bn_follows=_bn_follows(node),
-            nonfinite=_nonfinite(filters),
-            weights_sha256=hashlib.sha256(np.asarray(filters, dtype="<f4").data).hexdigest(),
+            nonfinite=nonfinite,
+            weights_sha256=digest,
         )
         self.kernels[str(weight.shape[2:])] += layer.n_filters
         return layer
 
 
-def _nonfinite(filters: Filters) -> int:
-    """Count NaN and Inf; a sum of squares tells at memory speed that there is none, as nearly always."""
-    data = filters.reshape(-1).view(np.uint8)
-    # In a mapped file, numbers lie at any address, and arithmetic on those is slow.
+def _examine(weight: WeightArray) -> tuple[int, str]:
+    """Count NaN and Inf, and hash the values as a data set stores them, in one pass."""
+    # A sum of squares tells at memory speed that there is no NaN or Inf, as nearly always. In a mapped file
+    # numbers lie at any address, and arithmetic on those is slow.
+    data = np.ascontiguousarray(weight, dtype="<f4").reshape(-1).view(np.uint8)
     aligned = np.empty(min(data.size, _ALIGNED), np.uint8)
-    found = 0
+    digest, found = hashlib.sha256(), 0
     for start in range(0, data.size, _ALIGNED):
-        part = data[start : start + _ALIGNED]
-        aligned[: part.size] = part
-        values = aligned[: part.size].view(np.float32)
+        part = aligned[: min(data.size - start, _ALIGNED)]
+        part[:] = data[start : start + _ALIGNED]
+        digest.update(part.data)
+        values = part.view(np.float32)
         with np.errstate(all="ignore"):
             if not np.isfinite(np.dot(values, values)):
                 found += int(values.size - np.count_nonzero(np.isfinite(values)))
-    return found
+    return found, digest.hexdigest()
 
 
 def _give_names(candidates: list[Candidate]) -> None:
@@ -210,12 +217,24 @@ def _give_names(candidates: list[Candidate]) -> None:
 
 
 def _base_name(item: Candidate) -> str:
-    stored = item.weight.name if item.weight is not None else ""
+    return name_of(item.node, item.weight.name if item.weight is not None else "")
+
+
+def name_of(node: Node, stored: str) -> str:
+    """Return what a layer is called: by its weight, else by its node, else by its place.
+
+    Parameters
+    ----------
+    node
+        The layer's node.
+    stored
+        The name of its weight's tensor, or nothing.
+    """
     name = _WEIGHT_SUFFIX.sub("", stored)
     # Exporters number what has no name: "x.11" and "onnx::Conv_123" name nothing that a person would know.
     if _DOTTED.fullmatch(stored) and (name != stored or not name.rpartition(".")[2].isdigit()):
         return clean(name)
-    return clean(item.node.name) or clean(f"{item.node.op}_{item.node.index}")
+    return clean(node.name) or clean(f"{node.op}_{node.index}")
 
 
 def _pair(node: Node, name: str) -> tuple[int, ...]:

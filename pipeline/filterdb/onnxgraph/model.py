@@ -20,12 +20,24 @@ from filterdb.onnxgraph.load import Loaded, load
 from filterdb.onnxgraph.tensors import external_locations
 from filterdb.onnxgraph.text import as_text, clean
 from filterdb.onnxgraph.topology import measure
-from filterdb.types import FileStamp, Filters, Kernel, ModelRecord, Origin
+from filterdb.types import (
+    ConvLayer,
+    FileStamp,
+    Filters,
+    Kernel,
+    ModelRecord,
+    Origin,
+    SkippedLayer,
+    WeightArray,
+)
 
 _RELEASE = 1 << 20
 
 Sink = Callable[[Filters, Origin | None], None]
 """What takes a layer's filters, and where they lie in a file just so, if they do."""
+
+WeightSink = Callable[[WeightArray], None]
+"""What takes a layer's weight."""
 
 
 class OpenModel:
@@ -92,11 +104,35 @@ class OpenModel:
         with _model_errors(self._path):
             return self._extract(self._open(), kernel, sink)
 
+    def read_weights(
+        self, sink: WeightSink, kernel: Kernel | None = None
+    ) -> tuple[list[ConvLayer], list[SkippedLayer]]:
+        """Read the 2-D convolutions of the model; return them, and all others with the reason.
+
+        Parameters
+        ----------
+        sink
+            Called once for each layer, in order, with its weight, which is good until it returns.
+        kernel
+            Height and width of the kernels to read; all where none is given.
+
+        Raises
+        ------
+        ModelError
+            If the model as a whole cannot be used.
+        """
+        with _model_errors(self._path):
+            loaded = self._open()
+            graph = unfold(loaded.model, self._limits)
+            measure(graph)
+            reader = LayerReader(graph, Folder(loaded.tensors, self._limits), kernel)
+            return reader.read(_releasing(sink, loaded))
+
     def _extract(self, loaded: Loaded, kernel: Kernel, sink: Sink) -> ModelRecord:
         graph = unfold(loaded.model, self._limits)
         topology = measure(graph)
         reader = LayerReader(graph, Folder(loaded.tensors, self._limits), kernel)
-        layers, skipped = reader.read(_releasing(sink, loaded))
+        layers, skipped = reader.read(_releasing(_flat(sink, kernel, loaded), loaded))
         ops, others = _count(graph.nodes)
         model = loaded.model
         opsets = {entry.domain: entry.version for entry in model.opset_import}
@@ -182,12 +218,17 @@ def _model_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _releasing(sink: Sink, loaded: Loaded) -> Callable[[Filters], None]:
-    """Tell a sink where filters lie, and let pages of the file go that are done with."""
+def _flat(sink: Sink, kernel: Kernel, loaded: Loaded) -> WeightSink:
+    """Give a sink the rows of a weight, and where they lie."""
+    return lambda weight: sink(weight.reshape(-1, kernel.size), loaded.tensors.origin_of(weight))
 
-    def pass_on(filters: Filters) -> None:
-        sink(filters, loaded.tensors.origin_of(filters))
-        if filters.nbytes >= _RELEASE:
+
+def _releasing(sink: WeightSink, loaded: Loaded) -> WeightSink:
+    """Let pages of the file go that are done with."""
+
+    def pass_on(weight: WeightArray) -> None:
+        sink(weight)
+        if weight.nbytes >= _RELEASE:
             loaded.tensors.release()
 
     return pass_on

@@ -15,7 +15,7 @@ from filterdb.onnxgraph.fold import Folder
 from filterdb.onnxgraph.graph import Node, Value
 from filterdb.onnxgraph.tensors import Array, dtype_of, shape_of
 from filterdb.onnxgraph.topology import RANDOM
-from filterdb.types import Filters
+from filterdb.types import WeightArray
 
 _SAME_SHAPE = {"Identity", "Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Quant", "BipolarQuant"}
 _GENERATORS = {"ConstantOfShape", "EyeLike", "Range"}
@@ -89,7 +89,7 @@ class WeightFinder:
             shape = (shape[0], shape[3], shape[1], shape[2])
         return Weight(value, leaf.name, _describe(chain), self._stored_type(leaf), shape)
 
-    def read(self, node: Node, kind: Convolution, weight: Weight) -> Filters:
+    def read(self, node: Node, kind: Convolution, weight: Weight) -> WeightArray:
         """Return a weight's values, out x in x height x width.
 
         Raises

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from filterdb.quality.labels import Thresholds, label
+from filterdb.quality.labels import LABELS, Thresholds, label
 from filterdb.quality.metrics import (
+    FITTED_VALUES,
     METRICS,
     layer_quality,
     norms,
@@ -15,6 +16,8 @@ from filterdb.quality.metrics import (
 )
 
 __all__ = [
+    "FITTED_VALUES",
+    "LABELS",
     "METRICS",
     "Thresholds",
     "label",

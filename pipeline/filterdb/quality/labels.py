@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
-from filterdb.quality.metrics import random_entropy
+from filterdb.quality.metrics import FITTED_VALUES, random_entropy
+
+LABELS: Final = ("random", "low_diversity", "degenerate")
+"""Names of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +31,33 @@ class Thresholds:
     sparse: float = 0.14
 
 
-def label(n: int, entropy: float, sparsity: float, thresholds: Thresholds = Thresholds()) -> dict[str, bool]:
-    """Return which labels a layer earns.
+def label(
+    n: int,
+    entropy: float,
+    sparsity: float,
+    thresholds: Thresholds = Thresholds(),
+    *,
+    values: int = FITTED_VALUES,
+) -> dict[str, bool]:
+    """Return which labels a layer earns; one without any filter earns none.
 
     Parameters
     ----------
     n
-        Its number of filters.
+        Its number of filters that hold neither NaN nor Inf.
     entropy
         Its variance entropy.
     sparsity
         Its share of sparse filters.
     thresholds
         Where labels begin.
+    values
+        Values of a filter; thresholds are known for nine, and layers of other filters earn no label.
     """
-    random = random_entropy(n)
+    if values != FITTED_VALUES:
+        return dict.fromkeys(LABELS, False)
+    # T_H of one or two filters is below 0: their entropy, which is 0, would exceed it.
+    random = random_entropy(n) if n > 2 else math.inf
     low = entropy < thresholds.low_entropy
     return {
         "random": entropy > random,

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 import filterdb
 from filterdb import quality, shift
 from filterdb.config import AnalyzeConfig, RunConfig
-from filterdb.errors import StoreError
-from filterdb.run import provenance, results
+from filterdb.errors import ColumnError, FilterDBError, UsageError
+from filterdb.run import place, provenance, results
+from filterdb.run.measuring import Choice, Measuring, digest
 from filterdb.run.provenance import Timings
-from filterdb.run.results import Measured, Results
-from filterdb.run.scans import scanner
-from filterdb.stats import Cube, merge_records
-from filterdb.store import DatasetFile
+from filterdb.run.results import Results
+from filterdb.run.workers import cpu_count, worker_count
+from filterdb.shift import AxisShift, CoordinateSystem
+from filterdb.stats import unpack
+from filterdb.store import open_dataset
 
-MEASURE_VERSION = 1
-"""Changes when the same filters would give another cube."""
-
-LABELS = ("random", "low_diversity", "degenerate")
+LABELS: Final = ("random", "low_diversity", "degenerate")
 
 Action = Literal["analyzed", "fresh"]
 
@@ -41,19 +40,40 @@ class AnalyzeReport:
         ``"fresh"`` where the results were up to date already.
     out
         The results folder.
-    layers
-        Metrics and labels of every record.
-    shifts
-        The long table of every axis.
-    scanned
-        The filters were read; where only an axis is new, they are not.
+    results
+        What it holds.
+    scans
+        What the filters were read for: ``statistics``, ``range``, ``counts``; where only an axis is new,
+        nothing.
+    notes
+        What a person should know of how the results came about.
     """
 
     action: Action
     out: Path
-    layers: pd.DataFrame
-    shifts: dict[str, pd.DataFrame]
-    scanned: bool
+    results: Results
+    scans: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """Metrics and labels of every record."""
+        return self.results.layers
+
+    @property
+    def shifts(self) -> dict[str, pd.DataFrame]:
+        """The long table of every axis."""
+        return {name: one.pairs for name, one in self.results.shifts.items()}
+
+    @property
+    def coordinates(self) -> CoordinateSystem:
+        """Where filters were measured."""
+        return self.results.measured.coordinates
+
+    @property
+    def scanned(self) -> bool:
+        """Whether the filters were read."""
+        return bool(self.scans)
 
 
 def analyze(path: Path, out: Path, config: RunConfig, *, force: bool = False) -> AnalyzeReport:
@@ -66,92 +86,137 @@ def analyze(path: Path, out: Path, config: RunConfig, *, force: bool = False) ->
     out
         The results folder.
     config
-        Axes and how to work.
+        Axes, coordinates and how to work.
     force
         Compute everything again.
     """
-    timings = Timings()
-    with DatasetFile(path) as file:
-        meta, content = file.tables.meta, file.content_hash
-    settings = config.analyze
-    # Wrong names are found before anything is computed, but for those of metrics, which are not there yet.
-    axes = None if _asks_for_metrics(settings) else _axes(meta, settings)
-    measuring = _hash(dataset=content, bins=settings.bins, version=MEASURE_VERSION)
-    inputs = _hash(measuring=measuring, settings=settings.model_dump(), filterdb=filterdb.__version__)
-    manifest = {} if force else results.read_manifest(out)
-    if manifest.get("inputs") == inputs and (fresh := _read(out, manifest)) is not None:
-        return fresh
-    measured = _measured_before(out) if manifest.get("measuring") == measuring else None
-    scanned = measured is None
-    if measured is None:
-        with timings.phase("scan"):
-            measured = _measure(path, config)
-    with timings.phase("quality"):
-        layers = _layers(meta, measured.cube)
-    axes = axes or _axes(meta.join(layers.drop(columns=["model", "layer_name"])), settings)
-    with timings.phase("shift"):
-        shifts = {axis.name: _shift(axis, measured, settings) for axis in axes}
-    made = {
-        "dataset": content,
-        "measuring": measuring,
-        "inputs": inputs,
-        "axes": list(shifts),
-        "seconds": timings.seconds,
-        "provenance": provenance.of_run(config),
+    place.require_replaceable(out)
+    with open_dataset(path) as file:
+        meta, content, kernel = file.tables.meta, file.content_hash, file.kernel
+    settings, timings = config.analyze, Timings()
+    meta, relabelled = shift.relabel(meta, settings.relabel)
+    choice = Choice.of(settings, kernel)
+    if not _asks_for_metrics(settings):
+        # Wrong names are found before anything is computed; those of metrics have to wait for them.
+        _axes(meta, settings)
+    older = {} if force else results.read_manifest(out)
+    with ExitStack() as stack:
+        job = Measuring(path, kernel, content, config, stack, out, older, timings)
+        made = _inputs(job, choice)
+        if older.get("inputs") == made["inputs"] and (fresh := _fresh(out)) is not None:
+            place.tidy(out)
+            return fresh
+        staging = stack.enter_context(place.held(out))
+        found = _compute(job, meta, choice, {**made, "relabelled": relabelled})
+        results.save(found, out, staging)
+    replaced = older.get("dataset", content) != content
+    said = ["they replace the results of another data set"] if replaced else []
+    return AnalyzeReport("analyzed", out, found, tuple(job.scans), (*found.manifest["notes"], *said))
+
+
+def _inputs(job: Measuring, choice: Choice) -> dict[str, Any]:
+    """Describe what determines the results; a given basis stands under its identity, wherever it lies."""
+    settings = job.config.analyze.model_dump(mode="json") | choice.settings
+    return {
+        "dataset": job.content,
+        "dataset_file": str(job.path),
+        "statistics": job.statistics_key,
+        "settings": settings,
+        "inputs": digest(statistics=job.statistics_key, settings=settings, filterdb=filterdb.__version__),
     }
-    results.save(Results(measured, layers, _models(layers), shifts, made), out)
-    return AnalyzeReport("analyzed", out, layers, shifts, scanned)
+
+
+def _compute(job: Measuring, meta: pd.DataFrame, choice: Choice, made: Mapping[str, Any]) -> Results:
+    settings, timings = job.config.analyze, job.timings
+    records = job.statistics()
+    with timings.phase("quality"):
+        layers = _layers(meta, records, quality.Thresholds(**settings.labels.model_dump()))
+    frame = results.joined(meta, layers)
+    axes, notes = _axes(frame, settings)
+    chosen = _selected(frame, settings) if choice.source == "subset" else None
+    measured = job.measure(records, choice, chosen)
+    shifts = {}
+    for axis in axes:
+        with timings.phase(f"axis {axis.name}"):
+            shifts[axis.name] = _shift(axis, measured, job.config)
+    layers = layers.assign(outside=measured.cube.outside)
+    manifest = {
+        **made,
+        "counts": job.counts_key(choice, chosen),
+        "coordinates": _described(measured.coordinates, choice, chosen),
+        "notes": notes,
+        "seconds": timings.seconds,
+        "provenance": provenance.of_run(job.config),
+    }
+    return Results(measured, meta, layers, _models(layers), shifts, manifest)
+
+
+def _described(
+    coordinates: CoordinateSystem, choice: Choice, chosen: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    return {
+        "identity": coordinates.identity,
+        "basis": choice.source,
+        "policy": coordinates.policy,
+        "range": [coordinates.low, coordinates.high],
+        "bins": coordinates.bins,
+        "fitted_to_filters": coordinates.basis.n,
+        "fitted_to_layers": None if chosen is None else int(chosen.sum()),
+    }
 
 
 def _asks_for_metrics(settings: AnalyzeConfig) -> bool:
     texts = (*settings.by, settings.combine_with or "", settings.where or "")
-    return any(name in text for text in texts for name in (*quality.METRICS[1:], *LABELS))
+    return any(name in text for text in texts for name in (*quality.METRICS, "reason", *LABELS))
 
 
-def _axes(frame: pd.DataFrame, settings: AnalyzeConfig) -> list[shift.Axis]:
-    axes = [shift.make_axis(frame, by, with_=settings.combine_with) for by in settings.by]
-    if settings.where is None:
-        return axes
-    mask = shift.evaluate(settings.where, frame, where="--where")
-    return [shift.restrict(axis, mask) for axis in axes]
+def _axes(frame: pd.DataFrame, settings: AnalyzeConfig) -> tuple[list[shift.Axis], list[str]]:
+    """Return the axes that have groups to compare, and say why others have none."""
+    axes = [shift.make_axis(frame, by, with_=settings.combine_with, fewest=0) for by in settings.by]
+    if settings.where is not None:
+        mask = shift.evaluate(settings.where, frame, where="--where")
+        axes = [shift.restrict(axis, mask, fewest=0) for axis in axes]
+    lacking = [axis.lack for axis in axes if axis.lack]
+    if axes and len(lacking) == len(axes):
+        raise ColumnError(
+            "; ".join(lacking),
+            expected="an axis of at least two groups",
+            hint="another --by, or a wider --where",
+        )
+    return [axis for axis in axes if not axis.lack], [f"left out: {lack}" for lack in lacking]
 
 
-def _hash(**values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _selected(frame: pd.DataFrame, settings: AnalyzeConfig) -> NDArray[np.bool_]:
+    """Return which records the condition selects; one that cannot be computed selects nothing."""
+    found = shift.evaluate(settings.where or "", frame, where="--where")
+    if found.dtype != "boolean":
+        raise UsageError("the condition is not true or false for each record", where="--where")
+    chosen: NDArray[np.bool_] = found.fillna(False).to_numpy(bool)
+    if not chosen.any():
+        raise UsageError(
+            "no record meets the condition", where="--where", expected="records to fit a basis to"
+        )
+    return chosen
 
 
-def _measure(path: Path, config: RunConfig) -> Measured:
-    with scanner(path, config) as scan:
-        records = scan.statistics()
-        basis = shift.fit_basis(merge_records(records, "scaled"))
-        return Measured(basis, scan.cube(records, basis, config.analyze.bins))
-
-
-def _measured_before(out: Path) -> Measured | None:
-    try:
-        return results.load_measured(out)
-    except StoreError:
-        return None
-
-
-def _read(out: Path, manifest: Mapping[str, Any]) -> AnalyzeReport | None:
+def _fresh(out: Path) -> AnalyzeReport | None:
     """Read results that are up to date; ones that somebody has damaged are computed again."""
     try:
-        layers = pd.read_parquet(out / "layers.parquet")
-        shifts = {
-            name: pd.read_parquet(out / "shift" / f"{results.axis_stem(name)}.parquet")
-            for name in manifest["axes"]
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+        found = results.load(out)
+    except FilterDBError:
         return None
-    return AnalyzeReport("fresh", out, layers, shifts, scanned=False)
+    return AnalyzeReport("fresh", out, found, notes=tuple(found.manifest.get("notes", ())))
 
 
-def _layers(meta: pd.DataFrame, cube: Cube) -> pd.DataFrame:
-    rows = [quality.record_quality(cube.stats(row)) for row in range(len(cube))]
+def _layers(meta: pd.DataFrame, records: NDArray[Any], thresholds: quality.Thresholds) -> pd.DataFrame:
+    rows = [quality.record_quality(unpack(record)) for record in records]
     metrics = pd.DataFrame(rows, index=meta.index)
-    columns = (metrics[name].tolist() for name in ("n", "variance_entropy", "sparsity"))
-    labels = [quality.label(n, entropy, sparsity) for n, entropy, sparsity in zip(*columns, strict=True)]
+    columns = (records["finite"].tolist(), *(metrics[c].tolist() for c in ("variance_entropy", "sparsity")))
+    width = int(records["raw_mean"].shape[1])
+    labels = [
+        quality.label(n, entropy, sparsity, thresholds, values=width)
+        for n, entropy, sparsity in zip(*columns, strict=True)
+    ]
     named = meta[["model", "layer_name"]]
     return pd.concat([named, metrics, pd.DataFrame(labels, index=meta.index)], axis="columns")
 
@@ -170,20 +235,15 @@ def _models(layers: pd.DataFrame) -> pd.DataFrame:
     return summary
 
 
-def _shift(axis: shift.Axis, measured: Measured, settings: AnalyzeConfig) -> pd.DataFrame:
+def _shift(axis: shift.Axis, measured: results.Measured, config: RunConfig) -> AxisShift:
     """Compare every two groups of an axis, with what chance alone would give."""
-    cube = measured.cube
-    models = np.zeros(len(cube), np.int64) if axis.models is None else axis.models
-    resampling = shift.Resampling(settings.seed, settings.permutations, settings.draws)
-    return shift.uncertainty(
-        axis.name,
-        axis.groups,
-        cube.counts,
-        axis.codes,
-        models,
-        weights=measured.basis.explained,
-        width=cube.bin_width,
+    settings = config.analyze
+    threads = worker_count(config.workers, cpu_count())
+    return shift.axis_shift(
+        axis,
+        measured.cube,
+        measured.coordinates,
         by=settings.measure,
         weighting=settings.weighting,
-        resampling=resampling,
+        resampling=shift.Resampling(settings.seed, settings.permutations, settings.draws, threads=threads),
     )

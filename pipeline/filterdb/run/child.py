@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import resource
 import signal
@@ -30,7 +31,7 @@ def main(channel: Connection, lifeline: int) -> None:
     Parameters
     ----------
     channel
-        Gives the import path and memory bound, then the function, then inputs; takes answers.
+        Gives the import path, then the function, then inputs with their memory bound; takes answers.
     lifeline
         A pipe that the parent never writes to; it ends when the parent does.
     """
@@ -38,12 +39,21 @@ def main(channel: Connection, lifeline: int) -> None:
     # Whatever a library prints is no result.
     os.dup2(2, 1)
     with contextlib.suppress(EOFError, ConnectionError):
-        sys.path[:], memory = channel.recv()
-        function = channel.recv()
-        _bound(memory)
+        sys.path[:] = channel.recv()
+        function = _loaded(channel.recv())
         channel.send((READY, None))
         while True:
-            channel.send(_attempt(function, channel.recv()))
+            memory, item = channel.recv()
+            _bound(memory)
+            channel.send(_attempt(function, item))
+
+
+def _loaded(function: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 def _end_with(lifeline: int) -> None:

@@ -7,7 +7,6 @@ process costs only itself. What takes a whole Dask worker down, thrice, is tried
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,14 +17,11 @@ from typing import Any, Final
 
 import psutil
 
-import filterdb
-from filterdb.errors import FilterDBError, OutputError, UsageError
-from filterdb.onnxgraph import EXTRACTOR_VERSION
+from filterdb.errors import FilterDBError, OutputError
+from filterdb.run.connect import Site, connected
 from filterdb.run.supervised import Child, Done, In, Limits, Out
 from filterdb.run.workers import run_supervised
 
-_CONNECT_SECONDS: Final = 8
-_WORKERS_SECONDS: Final = 30
 _BATCH_ITEMS: Final = 32
 _BATCH_BYTES: Final = 64 << 20
 
@@ -37,23 +33,23 @@ _ended: set[str] = set()
 
 
 def run_on_dask(
-    function: Callable[[In], Out],
+    function: Callable[[In], Out] | str,
     items: Sequence[In],
     *,
-    scheduler: str,
+    site: Site,
     limits: Limits,
     sizes: Sequence[int] | None = None,
 ) -> Generator[Done[In, Out]]:
-    """Run a function on every input on the workers of a running Dask cluster, in any order.
+    """Run a function on every input on the workers of a Dask cluster, in any order.
 
     Parameters
     ----------
     function
-        A module-level function.
+        A module-level function, or its name as ``module:function``.
     items
         Inputs; the workers must see the files they name.
-    scheduler
-        Address of the scheduler.
+    site
+        The cluster.
     limits
         What one input may cost; with no memory bound (0), a fair share of what its Dask worker has.
     sizes
@@ -66,9 +62,9 @@ def run_on_dask(
     """
     batches = _batches(items, sizes or [_BATCH_BYTES] * len(items))
     lost: list[In] = []
-    with _quiet(), _named_run(scheduler) as (client, run):
+    with _named_run(site) as (client, run):
         work = partial(_run_batch, function=function, limits=limits, run=run)
-        for batch, dones in _collect(client, work, batches, scheduler):
+        for batch, dones in _collect(client, work, batches, site.name):
             # Inputs were on a worker when it died, which says little about any one of them.
             lost += batch if dones is None else [done.item for done in dones if done.died]
             yield from (done for done in dones or () if not done.died)
@@ -88,7 +84,7 @@ def _batches(items: Sequence[In], sizes: Sequence[int]) -> list[list[In]]:
 
 
 def _collect(
-    client: Any, work: Callable[..., Any], batches: Sequence[list[In]], scheduler: str
+    client: Any, work: Callable[..., Any], batches: Sequence[list[In]], name: str
 ) -> Iterator[tuple[list[In], list[Done[In, Any]] | None]]:
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
@@ -105,14 +101,14 @@ def _collect(
         except (Exception, CancelledError) as error:
             raise OutputError(
                 f"the Dask cluster failed: {type(error).__name__}: {error}",
-                where=scheduler,
+                where=name,
                 hint="see its log; the same command goes on from here",
             ) from error
         yield batch_of.pop(future.key), dones
 
 
 def _run_batch(
-    batch: list[In], *, function: Callable[[In], Out], limits: Limits, run: str
+    batch: list[In], *, function: Callable[[In], Out] | str, limits: Limits, run: str
 ) -> list[Done[In, Out]]:
     """Run a batch on a Dask worker, each of whose threads keeps a child for a run."""
     dones: list[Done[In, Out]] = []
@@ -127,7 +123,7 @@ def _run_batch(
     return dones
 
 
-def _child(function: Callable[[In], Out], limits: Limits, run: str) -> Child[In, Out]:
+def _child(function: Callable[[In], Out] | str, limits: Limits, run: str) -> Child[In, Out]:
     key = run, threading.get_ident()
     child = _children.get(key)
     if child is None or not child.usable:
@@ -165,91 +161,12 @@ def _end_children(run: str) -> None:
 
 
 @contextlib.contextmanager
-def connected(scheduler: str) -> Iterator[Any]:
-    """Connect to a scheduler whose workers can do our work.
-
-    Parameters
-    ----------
-    scheduler
-        Its address.
-
-    Raises
-    ------
-    UsageError
-        If none answers, or its workers are missing or of another version.
-    """
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            "no Dask scheduler answers",
-            where=scheduler,
-            expected="an address such as tcp://10.0.0.1:8786",
-            hint="start one with: dask scheduler",
-        ) from error
-    try:
-        _check_workers(client, scheduler)
-        yield client
-    finally:
-        client.close(timeout=2)
-
-
-@contextlib.contextmanager
-def _named_run(scheduler: str) -> Iterator[tuple[Any, str]]:
-    """Connect to a scheduler, and give the run a name of its own on its workers."""
+def _named_run(site: Site) -> Iterator[tuple[Any, str]]:
+    """Connect to a cluster, and give the run a name of its own on its workers."""
     run = uuid.uuid4().hex
-    with connected(scheduler) as client:
+    with connected(site) as client:
         try:
             yield client, run
         finally:
             with contextlib.suppress(Exception):
                 client.run(_end_children, run, on_error="ignore")
-
-
-def _versions() -> tuple[str, int]:
-    return filterdb.__version__, EXTRACTOR_VERSION
-
-
-def _check_workers(client: Any, scheduler: str) -> None:
-    try:
-        client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-    except TimeoutError as error:
-        raise UsageError(
-            "the Dask scheduler has no workers", where=scheduler, hint=f"dask worker {scheduler}"
-        ) from error
-    try:
-        found = client.run(_versions)
-    except Exception as error:
-        raise UsageError(
-            f"a Dask worker cannot run filterdb: {error}",
-            where=scheduler,
-            hint="install the same filterdb where the workers run",
-        ) from error
-    for address, versions in found.items():
-        if versions != _versions():
-            raise UsageError(
-                f"the Dask worker {address} has filterdb {versions[0]}",
-                where=scheduler,
-                expected=filterdb.__version__,
-            )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep distributed's log off the terminal: what matters of it is in the messages of this module."""
-    import distributed  # noqa: F401 - it sets its levels when it is first imported
-
-    names = (
-        "distributed",
-        *(name for name in logging.root.manager.loggerDict if name.startswith("distributed.")),
-    )
-    levels = {name: logging.getLogger(name).level for name in (*names, "tornado.application")}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)

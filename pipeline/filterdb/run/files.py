@@ -18,7 +18,7 @@ from filterdb.errors import OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-_LOCK = "lock"
+LOCK = "lock"
 _HDF5_ERRNO = re.compile(r"errno = (\d+)")
 
 
@@ -86,12 +86,12 @@ def sync_and_move(temporary: Path, path: Path) -> None:
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames within a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the content of a file, or the renames within a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -128,7 +128,7 @@ def exclusive_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
     purpose
         What is written, for the message to a second run.
     """
-    lock = folder / _LOCK
+    lock = folder / LOCK
     # A run that has just finished may remove the folder at any step of ours.
     while (handle := _open_lock(lock)) is None or not _is_held(handle, lock, purpose):
         continue
@@ -189,12 +189,14 @@ def replace_folder(new: Path, path: Path) -> None:
         The place, which may be free.
     """
     with writing(path):
+        for entry in (*new.rglob("*"), new):
+            sync(entry)
         if path.exists():
             _exchange(new, path)
             discard(new)
         else:
             new.rename(path)
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _exchange(a: Path, b: Path) -> None:
@@ -215,14 +217,14 @@ def discard(folder: Path) -> None:
     with contextlib.suppress(OSError):
         discard_content(folder)
         # Last, and only then the lock: a run that begins meanwhile must lose nothing of its own.
-        (folder / _LOCK).unlink()
+        (folder / LOCK).unlink()
         folder.rmdir()
 
 
 def discard_content(folder: Path) -> None:
     """Empty a working folder that this run holds."""
     for path in folder.iterdir():
-        if path.name == _LOCK:
+        if path.name == LOCK:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -246,13 +248,26 @@ def require_space(path: Path, needed: int) -> None:
     needed
         Bytes that will be written.
     """
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise OutputError(
-            f"the disk is full: {free / 1e6:,.1f} MB are free, {needed / 1e6:,.1f} MB are needed",
-            where=path.parent,
-            hint="free some space, and run the same command again",
-        )
+    require_free(path.parent, needed)
     # A hole takes no space, but must keep within the limits on the size of a file.
     with writing(path), path.open("wb") as file:
         file.truncate(needed)
+
+
+def require_free(folder: Path, needed: int) -> None:
+    """Refuse to start what the disk has no room for.
+
+    Parameters
+    ----------
+    folder
+        Where it is going to be written, in whatever files.
+    needed
+        Bytes that will be written.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"the disk is full: {free / 1e6:,.1f} MB are free, {needed / 1e6:,.1f} MB are needed",
+            where=folder,
+            hint="free some space, and run the same command again",
+        )

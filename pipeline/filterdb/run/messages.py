@@ -12,6 +12,7 @@ from filterdb.store import DatasetFile
 
 if TYPE_CHECKING:
     from filterdb.run.analyze import AnalyzeReport
+    from filterdb.run.compare import CompareReport
     from filterdb.run.extract import ExtractReport
 
 _LINES: Final = 20
@@ -98,8 +99,13 @@ def info_summary(file: DatasetFile) -> dict[str, Any]:
             int(depth) for depth in _info_range(tables.meta.index.get_level_values("conv_depth"))
         ],
         "model_depths": [int(depth) for depth in _info_range(tables.meta["depth"])],
-        "duplicate_layers": int((tables.meta["duplicate_of"] >= 0).sum()),
-        "nonfinite_values": int(tables.meta["nonfinite"].sum()),
+        "n_records": len(tables.meta),
+        "n_models": len(tables.models),
+        "content_hash": file.content_hash,
+        "duplicate_layers": _info_known(
+            tables.meta["duplicate_of"], (tables.meta["duplicate_of"] >= 0).sum()
+        ),
+        "nonfinite_values": _info_known(tables.meta["nonfinite"], tables.meta["nonfinite"].sum()),
         "producers": tables.models.loc[tables.models["n_records"] > 0, "producer"].value_counts().to_dict(),
         "skipped_layers": len(tables.skipped),
         "skipped_by_reason": tables.skipped["reason"].value_counts().to_dict(),
@@ -115,12 +121,11 @@ def info_text(file: DatasetFile) -> str:
     statuses = ", ".join(f"{count:,} {status}" for status, count in facts["models_by_status"].items())
     (shallow, deep), (least, most) = facts["conv_depths"], facts["model_depths"]
     lines = [
-        _info_cut(f"{facts['path']}: {_info_bytes(facts['bytes'])}, format {facts['format_version']}"),
+        _info_cut(f"{facts['path']}: {_info_bytes(facts['bytes'])}, {_info_format(facts)}"),
         f"  filters    {facts['n_filters']:,} of {facts['kernel']}, in {facts['n_records']:,} layers",
         f"  models     {facts['n_models']:,}: {statuses}",
         f"  depth      convolutions {shallow} to {deep}, models {least} to {most}",
-        f"  duplicates {facts['duplicate_layers']:,} layers repeat an earlier one's weights; "
-        f"{facts['nonfinite_values']:,} values are NaN or infinite",
+        "  duplicates " + _info_weights(facts),
         f"  hash       {facts['content_hash']}",
     ]
     for name in _INFO_AXES:
@@ -140,6 +145,27 @@ def info_text(file: DatasetFile) -> str:
 _INFO_AXES: Final = ("Task", "Visual Category")
 _INFO_WIDTH: Final = 110
 _INFO_GROUPS: Final = 5
+
+
+def _info_format(facts: dict[str, Any]) -> str:
+    version = facts.get("format_version")
+    return f"published {facts['format']}, {facts['layout']}" if version is None else f"format {version}"
+
+
+def _info_known(values: pd.Series[Any], count: Any) -> int | None:
+    """Return a count, unless the file knows nothing to count."""
+    return int(count) if values.notna().any() or not len(values) else None
+
+
+def _info_weights(facts: dict[str, Any]) -> str:
+    if facts["duplicate_layers"] is None:
+        return (
+            "not known: a published file holds no hashes; filterdb verify counts values that are not finite"
+        )
+    return (
+        f"{facts['duplicate_layers']:,} layers repeat an earlier one's weights; "
+        f"{facts['nonfinite_values']:,} values are NaN or infinite"
+    )
 
 
 def _info_range(values: Any) -> tuple[int, int]:
@@ -210,10 +236,14 @@ def analyze_summary(report: AnalyzeReport) -> dict[str, Any]:
     return {
         "action": report.action,
         "scanned": report.scanned,
+        "scans": list(report.scans),
         "results": str(report.out),
         "layers": len(report.layers),
         "labels": {name: int(report.layers[name].sum()) for name in labels},
-        "shifts": {name: table.to_dict("records") for name, table in report.shifts.items()},
+        "coordinates": report.results.manifest["coordinates"],
+        "outside": int(report.layers["outside"].sum()),
+        "notes": list(report.notes),
+        "shifts": {name: _records(table) for name, table in report.shifts.items()},
     }
 
 
@@ -225,9 +255,61 @@ def analyze_text(report: AnalyzeReport) -> str:
         "analyzed": f"{report.out}: {summary['layers']:,} layers",
     }[report.action]
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary["labels"].items())
-    lines = [head, f"  layers by label: {counts}"]
+    lines = [head, f"  layers by label: {counts}", *_coordinate_lines(report)]
+    lines += [f"  note: {printable(note)}" for note in report.notes]
     lines += [line for name, table in report.shifts.items() for line in _shift_lines(name, table)]
     return "\n".join(lines)
+
+
+def _coordinate_lines(report: AnalyzeReport) -> list[str]:
+    """Say where filters were measured, if not as by default, and what lies outside the bins."""
+    found, where = report.coordinates, report.results.manifest["coordinates"]
+    lines = []
+    if where["basis"] != "all":
+        fitted = {
+            "subset": f"fitted to the {where['fitted_to_layers']} layers that the condition selects",
+            "given": f"given, {where['identity'][:16]}",
+        }
+        lines.append(f"  basis: {fitted[where['basis']]}")
+    if found.policy != "paper":
+        lines.append(
+            f"  policy: {found.policy}, {found.bins} bins from {found.low:g} to {found.high:g}, equal weights"
+        )
+    outside = report.layers["outside"]
+    if outside.any():
+        total = int(report.results.measured.cube.rows["finite"].sum()) * len(found.weights)
+        layers = int((outside > 0).sum())
+        lines.append(f"  outside the bins: {outside.sum():,} of {total:,} coefficients, in {layers:,} layers")
+    return lines
+
+
+def compare_summary(report: CompareReport) -> dict[str, Any]:
+    """Return the outcome of a comparison as plain data."""
+    return {
+        "a": str(report.a),
+        "b": str(report.b),
+        "out": None if report.out is None else str(report.out),
+        "shifts": _records(report.table),
+    }
+
+
+def compare_text(report: CompareReport) -> str:
+    """Return the outcome of a comparison as a few lines, the least distance first."""
+    table = report.table.sort_values("D", kind="stable")
+    names = ("group_a", "group_b", "D", "filters_a", "filters_b", "reason")
+    pairs = [
+        f"{a} - {b}: " + (f"no D: {reason}" if reason else f"D = {d:.3f} ({m:,} and {n:,} filters)")
+        for a, b, d, m, n, reason in zip(*(table[name] for name in names), strict=True)
+    ]
+    lines = [f"{report.a} and {report.b} by {report.question.by}: {len(table):,} pairs of groups"]
+    lines += [f"  {line}" for line in _first(pairs)]
+    return "\n".join([*lines, *([f"  the table: {report.out}"] if report.out else [])])
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table; JSON has no NaN."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _shift_lines(name: str, table: pd.DataFrame) -> list[str]:
@@ -236,7 +318,9 @@ def _shift_lines(name: str, table: pd.DataFrame) -> list[str]:
     head = f"  shift by {name}: {len(beyond)} of {len(table)} pairs differ by more than chance"
     shown = beyond if len(beyond) else table.sort_values("D", ascending=False)
     pairs = [
-        f"    {a} - {b}: D = {d:.3f}, by chance {null:.3f}"
+        f"    {a} - {b}: "
+        + ("no D" if pd.isna(d) else f"D = {d:.3f}")
+        + ("" if reason else f", by chance {null:.3f}")
         + (f", p = {p:.3f}" if len(beyond) else f" ({reason or 'may be chance'})")
         for a, b, d, null, p, reason in zip(
             *(

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from filterdb.config import RunConfig
-from filterdb.errors import WorkerError
+from filterdb.config import LOCAL_SCHEDULERS, RunConfig
+from filterdb.errors import UsageError, WorkerError
 from filterdb.extract import worker
 from filterdb.run import files, workers
+from filterdb.run.connect import Site, refuse_dask_options
+from filterdb.run.crew import EXTRACT
 from filterdb.run.progress import progress
 from filterdb.types import ModelSource
 
 _Done = workers.Done[worker.Task, worker.Outcome]
 Crew: TypeAlias = workers.Spare[worker.Task, worker.Outcome]
 """Worker processes that have started and wait for work."""
-
-
-@contextmanager
-def crew(config: RunConfig) -> Generator[Crew]:
-    """Start the local workers of a run while this process still loads what it needs itself.
-
-    Parameters
-    ----------
-    config
-        How to work.
-    """
-    count = workers.worker_count(config.workers, workers.cpu_count())
-    if config.scheduler != "local":
-        yield []
-        return
-    with workers.started(worker.run, workers=count, limits=_limits(config, count)) as spare:
-        yield spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +59,12 @@ class Staging:
         return not any(path.suffix in (".shard", ".failed") for path in self.folder.iterdir())
 
     def run(
-        self, sources: Sequence[ModelSource], *, known_counts: bool = True, quiet: bool = False
+        self,
+        sources: Sequence[ModelSource],
+        *,
+        known_counts: bool = True,
+        quiet: bool = False,
+        meanwhile: Future[Any] | None = None,
     ) -> dict[str, worker.Outcome]:
         """Stage models that are not staged or known yet, and return the outcomes by name.
 
@@ -85,6 +76,8 @@ class Staging:
             Leave the models alone that :meth:`prepare` was told of.
         quiet
             Show no progress.
+        meanwhile
+            What this process does meanwhile; if it fails, there is no point in going on.
         """
         sizes = {source.name: worker.file_size(source.path) for source in sources}
         order = sorted(sources, key=lambda source: -sizes[source.name])
@@ -98,6 +91,8 @@ class Staging:
             for done in dones:
                 outcomes[names[done.item]] = done.result or _crashed(done)
                 bar.advance()
+                if meanwhile is not None and meanwhile.done():
+                    meanwhile.result()
         return self._identified(sources, outcomes)
 
     def _identified(
@@ -125,18 +120,31 @@ class Staging:
         )
 
     def _schedule(self, tasks: Sequence[worker.Task], sizes: Sequence[int]) -> Generator[_Done]:
-        if self.config.scheduler == "local":
+        _require_scheduler(self.config)
+        if self.config.scheduler in LOCAL_SCHEDULERS:
             return self._supervise(tasks)
         from filterdb.run.cluster import run_on_dask
 
         memory = self.config.extract.memory
         limits = workers.Limits(self.config.extract.timeout, memory if isinstance(memory, int) else 0)
-        return run_on_dask(worker.run, tasks, scheduler=self.config.scheduler, limits=limits, sizes=sizes)
+        site = Site.of(self.config, workers.worker_count(self.config.workers, len(tasks)))
+        return run_on_dask(EXTRACT, tasks, site=site, limits=limits, sizes=sizes)
 
     def _supervise(self, tasks: Sequence[worker.Task]) -> Generator[_Done]:
         count = workers.worker_count(self.config.workers, len(tasks))
         limits = _limits(self.config, count)
-        return workers.run_supervised(worker.run, tasks, workers=count, limits=limits, spare=self.spare)
+        return workers.run_supervised(EXTRACT, tasks, workers=count, limits=limits, spare=self.spare)
+
+
+def _require_scheduler(config: RunConfig) -> None:
+    """Refuse what an extraction cannot use, such as threads: a model that crashes would end the whole run."""
+    if config.scheduler == "threads":
+        raise UsageError(
+            "an extraction does not run in threads: each model needs a process that may die",
+            expected="local, processes, cluster, or the address of a Dask scheduler",
+            hint="--scheduler local",
+        )
+    refuse_dask_options(config)
 
 
 def _limits(config: RunConfig, count: int) -> workers.Limits:

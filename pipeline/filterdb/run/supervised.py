@@ -77,13 +77,13 @@ class Child(Generic[In, Out]):
     Parameters
     ----------
     function
-        A module-level function.
+        A module-level function, or its name as ``module:function`` where this process need not load it.
     limits
-        What one input may cost.
+        What one input may cost; it may be said later, but before the first input.
     """
 
-    def __init__(self, function: Callable[[In], Out], limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, function: Callable[[In], Out] | str, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits(_START_SECONDS, 0)
         self._item: In | None = None
         self._ready = False
         self._said = TemporaryFile()  # noqa: SIM115 - closed by `stop`
@@ -100,7 +100,7 @@ class Child(Generic[In, Out]):
             theirs.close()
             os.close(lifeline)
         with contextlib.suppress(ConnectionError):
-            self.channel.send((sys.path, limits.memory))
+            self.channel.send(sys.path)
             self.channel.send(function)
         self._deadline = time.monotonic() + _START_SECONDS
 
@@ -123,10 +123,10 @@ class Child(Generic[In, Out]):
         """Hand an input over."""
         self._item = item
         if self._ready:
-            self._deadline = time.monotonic() + self._limits.seconds
+            self._deadline = time.monotonic() + self.limits.seconds
         # A child that has just died is found out by `collect`.
         with contextlib.suppress(ConnectionError):
-            self.channel.send(item)
+            self.channel.send((self.limits.memory, item))
 
     def collect(self) -> Done[In, Out] | None:
         """Return what came of the input, or nothing as long as there is nothing to say.
@@ -144,7 +144,7 @@ class Child(Generic[In, Out]):
             return self._dead()
         if kind == other_side.READY:
             self._ready = True
-            self._deadline = time.monotonic() + self._limits.seconds
+            self._deadline = time.monotonic() + self.limits.seconds
             return None
         return self._answer(kind, value)
 
@@ -175,7 +175,7 @@ class Child(Generic[In, Out]):
         if kind == other_side.MEMORY:
             # What is left of a process that ran out of memory is not to be trusted with the next input.
             self.stop()
-            gib = self._limits.memory / 2**30
+            gib = self.limits.memory / 2**30
             return self._done(
                 None,
                 "reading it needs more memory than a worker may use",
@@ -188,7 +188,7 @@ class Child(Generic[In, Out]):
         self.stop()
         if not ready:
             raise FilterDBError(f"a worker process did not start within {_START_SECONDS:g} s")
-        reason = f"reading it took more than {self._limits.seconds:g} s"
+        reason = f"reading it took more than {self.limits.seconds:g} s"
         return self._done(None, reason, "raise extract.timeout in the configuration")
 
     def _dead(self) -> Done[In, Out]:

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeAlias
 
-import psutil
-
 from filterdb.run.supervised import Child, Done, In, Limits, Out
 
 __all__ = [
@@ -44,21 +42,25 @@ def memory_per_worker(setting: int | str, workers: int) -> int:
     """Return the memory bound of a worker: what is set, or a fair share of four fifths of the machine."""
     if isinstance(setting, int):
         return setting
+    import psutil
+
     return int(psutil.virtual_memory().total * 0.8) // workers
 
 
 @contextmanager
-def started(function: Callable[[In], Out], *, workers: int, limits: Limits) -> Generator[Spare[In, Out]]:
+def started(function: Callable[[In], Out] | str, *, workers: int) -> Generator[Spare[In, Out]]:
     """Start children before there is work for them: they load their libraries while this process does.
 
     Parameters
     ----------
-    function, workers, limits
+    function, workers
         As for :func:`run_supervised`.
     """
     spare: Spare[In, Out] = []
     try:
-        spare += [Child(function, limits) for _ in range(workers)]
+        # One by one, so that those that have started end if another cannot.
+        for _ in range(workers):
+            spare.append(Child(function))
         yield spare
     finally:
         for child in spare:
@@ -66,12 +68,13 @@ def started(function: Callable[[In], Out], *, workers: int, limits: Limits) -> G
 
 
 def run_supervised(
-    function: Callable[[In], Out],
+    function: Callable[[In], Out] | str,
     items: Iterable[In],
     *,
     workers: int,
     limits: Limits,
     spare: Spare[In, Out] | None = None,
+    keep: bool = False,
 ) -> Generator[Done[In, Out]]:
     """Run a function on every input in supervised child processes, in any order.
 
@@ -81,7 +84,7 @@ def run_supervised(
     Parameters
     ----------
     function
-        A module-level function.
+        A module-level function, or its name as ``module:function``.
     items
         Inputs; the costly ones first spreads the work best.
     workers
@@ -90,6 +93,8 @@ def run_supervised(
         What one input may cost.
     spare
         Children that :func:`started` has started; those that are used are taken out.
+    keep
+        Put children back into ``spare`` when there is nothing left for them.
 
     Raises
     ------
@@ -97,7 +102,7 @@ def run_supervised(
         What the function raised on purpose: it ends the whole run.
     """
     again: list[In] = []
-    for done in _run(function, items, workers, limits, [] if spare is None else spare):
+    for done in _run(function, items, workers, limits, [] if spare is None else spare, keep=keep):
         if done.died:
             again.append(done.item)
         else:
@@ -106,13 +111,15 @@ def run_supervised(
 
 
 def _run(
-    function: Callable[[In], Out],
+    function: Callable[[In], Out] | str,
     items: Iterable[In],
     workers: int,
     limits: Limits,
     spare: Spare[In, Out],
+    *,
+    keep: bool = False,
 ) -> Generator[Done[In, Out]]:
-    crew = _Crew(function, deque(items), workers, limits, spare)
+    crew = _Crew(function, deque(items), workers, limits, spare, keep=keep)
     try:
         crew.fill()
         while crew.busy:
@@ -126,20 +133,22 @@ class _Crew(Generic[In, Out]):
 
     def __init__(
         self,
-        function: Callable[[In], Out],
+        function: Callable[[In], Out] | str,
         waiting: deque[In],
         workers: int,
         limits: Limits,
         spare: Spare[In, Out],
+        *,
+        keep: bool,
     ) -> None:
-        self._function, self._limits, self._spare = function, limits, spare
+        self._function, self._limits, self._spare, self._keep = function, limits, spare, keep
         self._waiting, self._workers = waiting, workers
         self.busy: dict[Any, Child[In, Out]] = {}
 
     def fill(self) -> None:
         """Start as many children as there is work for."""
         while self._waiting and len(self.busy) < self._workers:
-            self._give(self._spare.pop() if self._spare else Child(self._function, self._limits))
+            self._give(self._rested() or Child(self._function, self._limits))
 
     def collect(self) -> Sequence[Done[In, Out]]:
         """Wait until something happens; hand on the next inputs before what came of the last ones."""
@@ -153,6 +162,8 @@ class _Crew(Generic[In, Out]):
             del self.busy[channel]
             if self._waiting and child.usable:
                 self._give(child)
+            elif self._keep and child.usable:
+                self._spare.append(child)
             else:
                 child.stop()
         self.fill()
@@ -164,6 +175,16 @@ class _Crew(Generic[In, Out]):
             child.stop()
         self.busy.clear()
 
+    def _rested(self) -> Child[In, Out] | None:
+        """Take a spare child that has not died while it waited."""
+        while self._spare:
+            child = self._spare.pop()
+            if child.usable:
+                return child
+            child.stop()
+        return None
+
     def _give(self, child: Child[In, Out]) -> None:
+        child.limits = self._limits
         self.busy[child.channel] = child
         child.begin(self._waiting.popleft())

@@ -1,24 +1,47 @@
-"""Distribution shifts: the basis, the bins, the divergence, and the axes that groups lie on."""
+"""Distribution shifts: coordinates, divergence, the axes that groups lie on, and how far to trust them."""
 
 from __future__ import annotations
 
-from filterdb.shift.axes import Axis, combine, make_axis, restrict
+from filterdb.shift.axes import Axis, combine, make_axis, part, restrict
 from filterdb.shift.basis import Basis, fit_basis
-from filterdb.shift.divergence import ShiftMatrix, densities, kl_symmetric, shift_matrix
+from filterdb.shift.coordinates import (
+    DEFAULT_BINS,
+    FIXED_LIMITS,
+    CoordinateSystem,
+    Policy,
+    component_weights,
+)
+from filterdb.shift.divergence import ShiftMatrix, arrange, densities, kl_symmetric, shift_matrix
+from filterdb.shift.drift import AxisShift, axis_matrix, axis_shift, cross_shift, group_table
 from filterdb.shift.expressions import evaluate
-from filterdb.shift.uncertainty import Resampling, uncertainty
+from filterdb.shift.relabel import relabel
+from filterdb.shift.resampling import Resampling
+from filterdb.shift.uncertainty import uncertainty
 
 __all__ = [
+    "DEFAULT_BINS",
+    "FIXED_LIMITS",
     "Axis",
+    "AxisShift",
     "Basis",
+    "CoordinateSystem",
+    "Policy",
     "Resampling",
     "ShiftMatrix",
+    "arrange",
+    "axis_matrix",
+    "axis_shift",
     "combine",
+    "component_weights",
+    "cross_shift",
     "densities",
     "evaluate",
     "fit_basis",
+    "group_table",
     "kl_symmetric",
     "make_axis",
+    "part",
+    "relabel",
     "restrict",
     "shift_matrix",
     "uncertainty",

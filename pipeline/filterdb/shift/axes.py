@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterdb.errors import ColumnError, UsageError, nearest
-from filterdb.shift.expressions import column, column_names, evaluate, plain_values, unknown_column
+from filterdb.shift.columns import column, column_names, plain_values, unknown_column
+from filterdb.shift.expressions import evaluate
 
 DEPTH_DECILE: Final = "depth_decile"
 MISSING: Final = -1
@@ -62,6 +63,17 @@ class Axis:
         return int(np.count_nonzero(self.codes == EXCLUDED))
 
     @property
+    def lack(self) -> str:
+        """Why there is nothing to compare, as a sentence without a full stop; empty where there is."""
+        if len(self.groups) > 1:
+            return ""
+        found = f"a single group, {self.groups[0]!r}" if self.groups else "no group"
+        have = np.count_nonzero(self.codes >= 0)
+        excluded = f", and {self.excluded:,} are excluded" if self.excluded else ""
+        share = f"{have:,} of {len(self.codes):,} records have a value{excluded}"
+        return f"the axis {self.name!r} has {found}: {share}"
+
+    @property
     def within_models(self) -> bool:
         """Whether a model has records in more than one group."""
         if self.models is None:
@@ -71,7 +83,7 @@ class Axis:
         return len(np.unique(np.stack([models, codes]), axis=1).T) > len(np.unique(models))
 
 
-def make_axis(frame: pd.DataFrame, by: str, *, with_: str | None = None) -> Axis:
+def make_axis(frame: pd.DataFrame, by: str, *, with_: str | None = None, fewest: int = 2) -> Axis:
     """Group the records of a data set.
 
     Parameters
@@ -83,25 +95,31 @@ def make_axis(frame: pd.DataFrame, by: str, *, with_: str | None = None) -> Axis
         two groups; more than twelve distinct numbers are binned into deciles.
     with_
         The same, to be combined with ``by``.
+    fewest
+        How many groups there must be.
 
     Raises
     ------
     ColumnError
-        If a column does not exist, or if there are fewer than two groups or too many.
+        If a column does not exist, or if there are too few groups or too many.
     UsageError
         If an expression is not allowed.
     """
     axis = _single(frame, by)
-    return _checked(axis) if with_ is None else combine(axis, _single(frame, with_))
+    if with_ is None:
+        return _checked(axis, fewest)
+    return combine(axis, _single(frame, with_), fewest=fewest)
 
 
-def combine(a: Axis, b: Axis) -> Axis:
+def combine(a: Axis, b: Axis, *, fewest: int = 2) -> Axis:
     """Group records by two axes at once; only combinations that occur are groups.
 
     Parameters
     ----------
     a, b
         Axes of the same records.
+    fewest
+        How many groups there must be.
     """
     if len(a.codes) != len(b.codes):
         raise UsageError(
@@ -116,10 +134,11 @@ def combine(a: Axis, b: Axis) -> Axis:
     if len(set(groups)) < len(groups):
         groups = [f"{left!r} / {right!r}" for left, right in pairs]
     models = b.models if a.models is None else a.models
-    return _checked(Axis(f"{a.name} / {b.name}", tuple(groups), codes, a.ordered and b.ordered, models))
+    both = Axis(f"{a.name} / {b.name}", tuple(groups), codes, a.ordered and b.ordered, models)
+    return _checked(both, fewest)
 
 
-def restrict(axis: Axis, mask: pd.Series[Any] | NDArray[np.bool_]) -> Axis:
+def restrict(axis: Axis, mask: pd.Series[Any] | NDArray[np.bool_], *, fewest: int = 2) -> Axis:
     """Keep the records for which a condition is true.
 
     Parameters
@@ -128,6 +147,8 @@ def restrict(axis: Axis, mask: pd.Series[Any] | NDArray[np.bool_]) -> Axis:
         The axis; its groups stay what they are, bins too, but for those that become empty.
     mask
         The condition, as :func:`evaluate` returns it. Where it is missing, so is the record's group.
+    fewest
+        How many groups must be left.
     """
     condition = plain_values(pd.Series(mask), where="the condition")
     if condition.kind != "b" or len(condition.data) != len(axis.codes):
@@ -138,7 +159,21 @@ def restrict(axis: Axis, mask: pd.Series[Any] | NDArray[np.bool_]) -> Axis:
         )
     codes = np.where(condition.missing & (axis.codes != EXCLUDED), MISSING, axis.codes)
     codes[~condition.missing & ~condition.data] = EXCLUDED
-    return _checked(_grouped(replace(axis, codes=codes)))
+    return _checked(_grouped(replace(axis, codes=codes)), fewest)
+
+
+def part(axis: Axis, rows: slice) -> Axis:
+    """Return the axis of some of the records; of the groups, those that are among them.
+
+    Parameters
+    ----------
+    axis
+        The axis; bins stay what they are.
+    rows
+        Which records.
+    """
+    models = None if axis.models is None else axis.models[rows]
+    return _grouped(replace(axis, codes=axis.codes[rows], models=models))
 
 
 def _single(frame: pd.DataFrame, by: str) -> Axis:
@@ -243,15 +278,11 @@ def _grouped(axis: Axis) -> Axis:
     return replace(axis, groups=tuple(axis.groups[group] for group in found.tolist()), codes=codes)
 
 
-def _checked(axis: Axis) -> Axis:
+def _checked(axis: Axis, fewest: int) -> Axis:
     count = len(axis.groups)
-    if 2 <= count <= MAX_GROUPS:
+    if fewest <= count <= MAX_GROUPS:
         return axis
-    found = {0: "no group", 1: f"a single group, {axis.groups[0]!r}" if count else ""}
-    have = np.count_nonzero(axis.codes >= 0)
-    excluded = f", and {axis.excluded:,} are excluded" if axis.excluded else ""
     raise ColumnError(
-        f"the axis {axis.name!r} has {found.get(count, f'{count:,} groups')}: "
-        f"{have:,} of {len(axis.codes):,} records have a value{excluded}",
-        expected=f"2 to {MAX_GROUPS:,} groups",
+        axis.lack or f"the axis {axis.name!r} has {count:,} groups",
+        expected=f"{fewest} to {MAX_GROUPS:,} groups",
     )

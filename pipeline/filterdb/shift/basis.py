@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """Principal components of a set of scaled filters, and the bins that coefficients are counted in.
+    """Principal components of a set of scaled filters.
 
     Parameters
     ----------
@@ -44,24 +42,15 @@ class Basis:
         """Return the coefficients of scaled filters, one row each."""
         return (scaled.astype(np.float64) - self.mean) @ self.components.T
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the basis as plain containers."""
-        return {
-            "n": self.n,
-            "mean": self.mean.tolist(),
-            "components": self.components.tolist(),
-            "explained_variance_ratio": self.explained.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Basis:
-        """Rebuild a basis from :meth:`to_json`."""
-        arrays = [np.array(data[name], float) for name in ("mean", "components", "explained_variance_ratio")]
-        return cls(int(data["n"]), *arrays)
-
 
 def fit_basis(moments: Moments) -> Basis:
-    """Fit the basis to the moments of scaled filters."""
+    """Fit the basis to the moments of scaled filters.
+
+    Parameters
+    ----------
+    moments
+        Of any set of filters: those of a set of records are merged from the cube, and no filter is read.
+    """
     values, vectors = np.linalg.eigh(moments.scatter)
     components = vectors[:, ::-1].T
     variance = np.clip(values[::-1], 0, None)

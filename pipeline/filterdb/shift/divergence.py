@@ -42,10 +42,9 @@ def densities(counts: Counts, *, width: float) -> F64:
     width
         Width of a bin.
     """
-    density = _shares(counts)
-    density /= width
-    density[density == 0] = _FLOOR
-    density /= density.sum(axis=-1, keepdims=True)
+    density = _shares(counts, width)
+    np.copyto(density, _FLOOR, where=density == 0)
+    density *= 1 / _sums(density)
     return density
 
 
@@ -57,8 +56,7 @@ def kl_symmetric(p: F64, q: F64) -> F64:
     np.log(ratio, out=ratio)
     difference = np.subtract(p, q)
     np.abs(difference, out=difference)
-    difference *= ratio
-    return np.asarray(difference.sum(axis=-1))
+    return np.asarray(np.einsum("...b,...b->...", difference, ratio))
 
 
 def paper(p: Counts, q: Counts, *, width: float) -> F64:
@@ -193,6 +191,11 @@ class ShiftMatrix:
     sizes: F64
     measure: str = "paper"
 
+    def frame(self) -> pd.DataFrame:
+        """Return the matrix as a table with the groups as index and columns."""
+        names = list(self.groups)
+        return pd.DataFrame(self.values, index=pd.Index(names, dtype="str"), columns=names)
+
     def pairs(self) -> pd.DataFrame:
         """Return the upper triangle in long form."""
         a, b = np.triu_indices(len(self.groups), k=1)
@@ -227,18 +230,74 @@ def shift_matrix(
     by
         Name of the measure.
     """
-    distances, a, b = pairwise(counts, weights=weights, width=width, by=by)
-    values = np.zeros((len(groups), len(groups)))
-    values[a, b] = values[b, a] = distances
+    distances, *_ = pairwise(counts, weights=weights, width=width, by=by)
     sizes = counts[:, 0].sum(axis=-1).astype(np.float64)
-    full = np.flatnonzero(sizes > 0)
+    return arrange(groups, distances, sizes, ordered=ordered, by=by)
+
+
+def arrange(
+    groups: Sequence[str], distances: F64, sizes: F64, *, ordered: bool = False, by: str = "paper"
+) -> ShiftMatrix:
+    """Make a matrix of the distances of all pairs, in the order of its rows.
+
+    Parameters
+    ----------
+    groups
+        Names.
+    distances
+        D of every pair, the upper triangle row by row; NaN where it is not known.
+    sizes
+        Size of each group.
+    ordered
+        Keep the order of the groups, instead of ascending column mean; groups without filters come last.
+    by
+        Name of the measure.
+    """
+    values = np.zeros((len(groups), len(groups)))
+    a, b = np.triu_indices(len(groups), k=1)
+    values[a, b] = values[b, a] = distances
+    known = ~np.isnan(values)
+    np.fill_diagonal(known, val=False)
+    compared = known.any(axis=0)
     mean = np.full(len(groups), np.inf)
-    mean[full] = values[np.ix_(full, full)].sum(axis=0) / max(1, len(full))
-    order = np.arange(len(groups)) if ordered else np.argsort(mean, kind="stable")
+    mean[compared] = np.nansum(values[:, compared], axis=0) / max(1, np.count_nonzero(compared))
+    order = np.arange(len(groups)) if ordered else np.lexsort((mean, sizes == 0))
     names = tuple(groups[i] for i in order)
     return ShiftMatrix(names, values[np.ix_(order, order)], sizes[order], by)
 
 
-def _shares(counts: Counts) -> F64:
-    total = counts.sum(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray(counts / np.where(total > 0, total, np.nan))
+def cross(
+    p: Counts, q: Counts, *, weights: F64, width: float, by: str = "paper", memory: int = MEMORY
+) -> F64:
+    """Compare every group of one set with every group of another, in the same coordinates.
+
+    Parameters
+    ----------
+    p, q
+        Groups x components x bins.
+    weights
+        Weight of each component.
+    width
+        Width of a bin.
+    by
+        Name of the measure.
+    memory
+        Bytes of temporary arrays; it changes no bit of the result.
+    """
+    compare = measure(by)
+    found = np.empty((len(p), len(q)))
+    step = max(1, memory // (8 * _TEMPORARIES * p[0].size)) if len(p) else 1
+    for start in range(0, found.size, step):
+        a, b = np.divmod(np.arange(start, min(start + step, found.size)), len(q))
+        found.reshape(-1)[start : start + step] = compare(p[a], q[b], weights=weights, width=width)
+    return found
+
+
+def _shares(counts: Counts, width: float = 1) -> F64:
+    total = _sums(counts)
+    return np.asarray(counts * (1 / np.where(total > 0, total * width, np.nan)))
+
+
+def _sums(values: Counts) -> F64:
+    """Sum along the last axis, and keep it; for short rows this is twice as fast as ``sum``."""
+    return np.asarray(np.einsum("...b->...", values, dtype=np.float64)[..., None])

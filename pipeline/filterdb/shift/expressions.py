@@ -9,12 +9,8 @@ False. ``and``, ``or`` and ``not`` follow Kleene's logic, where ``missing and Fa
 from __future__ import annotations
 
 import ast
-import keyword
 import math
-import re
-import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,19 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from filterdb.errors import ColumnError, UsageError, nearest
+from filterdb.errors import ColumnError, UsageError
+from filterdb.shift.columns import Values, column, column_names, plain_values, shortened
+from filterdb.shift.parsing import ALLOWED, Parsed, parse
 
-MAX_LENGTH: Final = 10_000
-MAX_NODES: Final = 3_000
-MAX_DEPTH: Final = 64
 MAX_EXPONENT: Final = 64
 MAX_INTEGER: Final = 1 << 53
 """Numbers are computed in float64, which holds every integer up to here."""
-
-ALLOWED: Final = (
-    "columns (`odd names` in backticks), numbers, text, True and False, "
-    "< <= == != >= > and chains of them, in and not in a list of constants, and or not & | ~, + - * / // % **"
-)
 
 _OPERATORS: Final[Mapping[type[ast.AST], Callable[..., Any]]] = {
     ast.Add: np.add,
@@ -53,8 +43,6 @@ _OPERATORS: Final[Mapping[type[ast.AST], Callable[..., Any]]] = {
 }
 _KINDS: Final = {"b": "a truth value", "f": "a number", "O": "text"}
 _DTYPES: Final = {"b": "boolean", "f": "float64", "O": "str"}
-_NUMERIC: Final = ("integer", "floating", "mixed-integer-float", "decimal")
-_TEXTUAL: Final = ("string", "empty", "mixed", "mixed-integer")
 
 _NAMES: Final[Mapping[type[ast.AST], str]] = {
     ast.Call: "a call",
@@ -67,38 +55,6 @@ _NAMES: Final[Mapping[type[ast.AST], str]] = {
     ast.Tuple: "a list that does not follow in",
     ast.List: "a list that does not follow in",
 }
-
-# String literals come first, so that a backtick within one is text. Triple quotes would need a real
-# tokenizer and serve nobody here.
-_PIECE: Final = re.compile(
-    r"""(?P<refused>'''|\"{3}|[\#\\]|`(?![^`]+`))
-      | (?P<literal>'(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*")
-      | `(?P<name>[^`]+)`
-      | (?P<space>\s+)
-      | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Values of one kind, one for each record, or a single one for all.
-
-    Parameters
-    ----------
-    data
-        Of bool, float64, or object that holds text; what stands at a missing place means nothing.
-    missing
-        Where there is no value.
-    """
-
-    data: NDArray[Any]
-    missing: NDArray[np.bool_]
-
-    @property
-    def kind(self) -> str:
-        """The kind of numpy's dtype: ``b``, ``f``, or ``O`` for text."""
-        return self.data.dtype.kind
 
 
 def evaluate(text: str, frame: pd.DataFrame, *, where: object = None) -> pd.Series[Any]:
@@ -126,144 +82,31 @@ def evaluate(text: str, frame: pd.DataFrame, *, where: object = None) -> pd.Seri
     ColumnError
         If it names a column that does not exist or that cannot be used so.
     """
-    reader = _Reader(*_rewrite(text, where), frame, where)
-    body = _parse(reader)
-    result = reader.value(body)
+    parsed = parse(text, column_names(frame), where=where)
+    reader = _Reader(parsed, frame)
+    result = reader.value(parsed.body)
     if not result.data.ndim:
-        raise reader.error(f"{reader.piece(body)} names no column", "a column of /meta")
+        raise parsed.error(f"{parsed.piece(parsed.body)} names no column", "a column of /meta")
     data = result.data.astype(object) if result.kind != "f" else result.data.copy()
     data[result.missing] = np.nan if result.kind == "f" else None
     return pd.Series(data, index=frame.index, dtype=_DTYPES[result.kind], name=text)
-
-
-def column_names(frame: pd.DataFrame) -> list[str]:
-    """Return the names that records can be grouped by: columns and levels of the index."""
-    return [name for name in (*frame.columns, *frame.index.names) if isinstance(name, str)]
-
-
-def column(frame: pd.DataFrame, name: str, *, where: object = None) -> pd.Series[Any]:
-    """Return a column, or a level of the index."""
-    if (count := list(frame.columns).count(name)) > 1:
-        raise ColumnError(f"there are {count} columns {name!r}", where=where, expected="one")
-    if count:
-        return frame[name]
-    if name in frame.index.names:
-        return pd.Series(frame.index.get_level_values(name).array, index=frame.index, name=name)
-    raise unknown_column(name, column_names(frame), where=where)
-
-
-def unknown_column(name: str, known: list[str], *, where: object) -> ColumnError:
-    """Return the error that names the nearest of the known columns."""
-    close = nearest(name, known) if len(name) <= 200 else None
-    hint = f"did you mean {close!r}?" if close else None
-    if close and _is_odd(close):
-        hint = f"did you mean {close!r}? In an expression it stands in backticks: `{close}`"
-    return ColumnError(
-        f"there is no column {_short(name)!r}", where=where, expected="a column of /meta", hint=hint
-    )
-
-
-def plain_values(series: pd.Series[Any], *, where: object = None) -> Values:
-    """Turn a column of whatever dtype into one of three kinds of values."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(object)
-    missing = series.isna().to_numpy(bool)
-    kind = pd.api.types.infer_dtype(series, skipna=True)
-    if kind == "boolean":
-        data: NDArray[Any] = series.astype(object).where(~missing, False).to_numpy(bool)
-    elif kind in _NUMERIC:
-        data = series.astype(object).where(~missing, np.nan).to_numpy(np.float64)
-        missing = missing | ~np.isfinite(data)
-    elif kind in _TEXTUAL:
-        data = np.array([str(cell) for cell in series.astype(object).where(~missing, "")], dtype=object)
-    else:
-        raise ColumnError(
-            f"the column {series.name!r} holds {kind}", where=where, expected="numbers, text or truth values"
-        )
-    return Values(data, missing)
-
-
-def _rewrite(text: str, where: object) -> tuple[str, dict[str, str]]:
-    """Put identifiers in the place of backticked names."""
-    if len(text) > MAX_LENGTH:
-        raise UsageError(
-            f"the expression has {len(text):,} characters", where=where, expected=f"{MAX_LENGTH:,} at most"
-        )
-    # The parser normalizes identifiers, so that what clashes may look different in the text.
-    stem = "column_"
-    while stem in unicodedata.normalize("NFKC", text):
-        stem += "_"
-    parts: list[str] = []
-    names: dict[str, str] = {}
-    for piece in _PIECE.finditer(text):
-        if refused := piece["refused"]:
-            raise UsageError(f"{refused} in {_short(text)!r} is not allowed", where=where, expected=ALLOWED)
-        if piece["name"]:
-            key = f"{stem}{len(names)}_"
-            names[key] = piece["name"]
-            parts.append(f" {key} ")
-        else:
-            parts.append(" " if piece["space"] else piece[0])
-    return "".join(parts).strip(), names
-
-
-def _parse(reader: _Reader) -> ast.expr:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(reader.source, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        problem = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
-        odd = [name for name in column_names(reader.frame) if _is_odd(name) and name in reader.source]
-        hint = f"write `{max(odd, key=len)}` in backticks" if odd else None
-        text = _short(reader.original(reader.source))
-        raise reader.error(f"{text!r} is not an expression: {problem}", ALLOWED, hint) from None
-    for count, depth in enumerate(_depths(body), start=1):
-        if count > MAX_NODES or depth > MAX_DEPTH:
-            found = "long" if count > MAX_NODES else "deeply nested"
-            limit = f"{MAX_NODES:,} parts and {MAX_DEPTH} levels at most"
-            raise reader.error(f"the expression is too {found}", limit)
-    return body
-
-
-def _depths(root: ast.AST) -> Iterator[int]:
-    todo = [(root, 0)]
-    while todo:
-        node, depth = todo.pop()
-        yield depth
-        todo.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
-
-
-def _is_odd(name: str) -> bool:
-    return not name.isidentifier() or keyword.iskeyword(name)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Computes the nodes of one expression."""
 
-    source: str
-    names: dict[str, str]
+    parsed: Parsed
     frame: pd.DataFrame
-    where: object
-
-    def original(self, text: str) -> str:
-        for key, name in self.names.items():
-            text = text.replace(key, f"`{name}`")
-        return text
 
     def piece(self, node: ast.AST) -> str:
-        return _short(self.original(ast.get_source_segment(self.source, node) or ""))
+        return self.parsed.piece(node)
 
     def error(self, what: str, expected: str | None = None, hint: str | None = None) -> UsageError:
-        return UsageError(what, where=self.where, expected=expected, hint=hint)
+        return self.parsed.error(what, expected, hint)
 
     def misfit(self, what: str, expected: str | None = None, hint: str | None = None) -> ColumnError:
-        return ColumnError(what, where=self.where, expected=expected, hint=hint)
+        return ColumnError(what, where=self.parsed.where, expected=expected, hint=hint)
 
     def refused(self, node: ast.AST, operator: ast.AST | None = None) -> UsageError:
         kind = type(operator or node)
@@ -293,10 +136,12 @@ class _Reader:
         raise self.refused(node)
 
     def column(self, node: ast.Name) -> Values:
-        name = self.names.get(node.id, node.id)
+        name = self.parsed.names.get(node.id, node.id)
         if node.id.startswith("__"):
-            raise self.error(f"{_short(name)} is not allowed: it begins with underscores", f"only {ALLOWED}")
-        return plain_values(column(self.frame, name, where=self.where), where=self.where)
+            raise self.error(
+                f"{shortened(name)} is not allowed: it begins with underscores", f"only {ALLOWED}"
+            )
+        return plain_values(column(self.frame, name, where=self.parsed.where), where=self.parsed.where)
 
     def constant(self, node: ast.Constant) -> Values:
         value = node.value

@@ -47,6 +47,15 @@ def pack(stats: Sequence[RecordStats], width: int) -> NDArray[Any]:
     return rows
 
 
+def unpack(row: Any) -> RecordStats:
+    """Return the statistics of one record, from its row."""
+    values: dict[str, Any] = {name: int(row[name]) for name in ("n", "finite", "channels")}
+    values |= {name: float(row[name]) for name in _NUMBERS}
+    for kind in KINDS:
+        values[kind] = Moments(int(row[f"{kind}_n"]), row[f"{kind}_mean"], row[f"{kind}_scatter"])
+    return RecordStats(**values)
+
+
 @dataclass(frozen=True, slots=True)
 class Cube:
     """Statistics and coefficient counts of every record of a data set, in the order of ``/meta``.
@@ -83,18 +92,27 @@ class Cube:
         return counts
 
     @property
+    def records(self) -> NDArray[Any]:
+        """The statistics without the counts, as a scan returns them."""
+        records = np.empty(len(self), record_dtype(self.counts.shape[1]))
+        for name in records.dtype.names or ():
+            records[name] = self.rows[name]
+        return records
+
+    @property
+    def outside(self) -> NDArray[np.int64]:
+        """How many coefficients of each record are in no bin, because they lie outside the range."""
+        inside = self.counts.sum(axis=(1, 2), dtype=np.int64)
+        return np.asarray(self.rows["finite"] * self.counts.shape[1] - inside)
+
+    @property
     def bin_width(self) -> float:
         """Width of a bin."""
         return (self.high - self.low) / int(self.counts.shape[2])
 
     def stats(self, row: int) -> RecordStats:
         """Return the statistics of one record."""
-        one = self.rows[row]
-        values: dict[str, Any] = {name: int(one[name]) for name in ("n", "finite", "channels")}
-        values |= {name: float(one[name]) for name in _NUMBERS}
-        for kind in KINDS:
-            values[kind] = Moments(int(one[f"{kind}_n"]), one[f"{kind}_mean"], one[f"{kind}_scatter"])
-        return RecordStats(**values)
+        return unpack(self.rows[row])
 
     def moments(self, kind: str = "scaled", chosen: NDArray[Any] | None = None) -> Moments:
         """Merge the moments of some records, all where not given, in their order."""

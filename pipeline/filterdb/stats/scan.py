@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,10 +74,30 @@ def find_range(read: ReadRows, tasks: Sequence[Task], where: Coordinates) -> F64
     return extremes
 
 
+def bounds(low: float, high: float) -> tuple[float, float]:
+    """Return the ends of the bins over a range of coefficients.
+
+    Parameters
+    ----------
+    low, high
+        The least and the largest coefficient. Where they are one, or there is none, the bins are those
+        that ``numpy.histogram`` takes.
+    """
+    if low > high:
+        return 0.0, 1.0
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
 def count(
     read: ReadRows, tasks: Sequence[Task], where: Coordinates, low: float, high: float, bins: int
 ) -> NDArray[np.uint32]:
-    """Count the coefficients of some records in equal bins: records x components x bins."""
+    """Count the coefficients of some records in equal bins: records x components x bins.
+
+    The last bin is closed. Coefficients outside are in no bin, as ``numpy.histogram`` has it.
+    """
+    if not 0 < bins / (high - low) < math.inf:
+        # The kernel does not look again: it would count outside of its array.
+        raise ValueError(f"the range from {low} to {high} cannot be divided into {bins} bins")
     width = len(where.components)
     result = np.empty((len(tasks), width, bins), np.uint32)
     for place, task in enumerate(tasks):

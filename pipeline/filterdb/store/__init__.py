@@ -1,12 +1,13 @@
 """The data set file: the only home of HDF5.
 
-:func:`write_dataset` makes one, :class:`DatasetFile` reads one, :func:`verify` checks one;
-``docs/file-format.md`` says what is inside.
+:func:`write_dataset` makes one, :func:`open_dataset` reads one, ours or a published one, and
+:func:`verify` checks one; ``docs/file-format.md`` says what is inside.
 """
 
 from __future__ import annotations
 
 from filterdb.store.hashing import filters_sha256
+from filterdb.store.published import PublishedFile, open_dataset
 from filterdb.store.reader import DatasetFile
 from filterdb.store.tables import Tables, ZooEntry, build_tables, read_records
 from filterdb.store.target import Target
@@ -15,11 +16,13 @@ from filterdb.store.writer import write_dataset
 
 __all__ = [
     "DatasetFile",
+    "PublishedFile",
     "Tables",
     "Target",
     "ZooEntry",
     "build_tables",
     "filters_sha256",
+    "open_dataset",
     "read_records",
     "verify",
     "write_dataset",

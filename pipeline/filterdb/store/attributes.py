@@ -50,7 +50,8 @@ def read(node: Node, name: str, *, where: object) -> bytes | str | int | None:
             where=where,
             expected="text of fixed length",
         )
-    plain = text or isinstance(kind, h5py.h5t.TypeIntegerID)
+    # PyTables writes truth values as bit fields, which h5py reads as numbers.
+    plain = text or isinstance(kind, h5py.h5t.TypeIntegerID | h5py.h5t.TypeBitfieldID)
     if not plain or space.get_simple_extent_npoints() != 1 or kind.get_size() > MAX_BYTES:
         raise CorruptDataError(
             f"the attribute {name!r} of {node.name} is no single text or number", where=where

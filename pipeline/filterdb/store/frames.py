@@ -19,29 +19,14 @@ from filterdb import schema
 from filterdb.errors import CorruptDataError, UsageError
 from filterdb.store import attributes
 from filterdb.store.guard import check_extent
+from filterdb.text import MISSING_TEXT
 
-MISSING_TEXT: Final = "\N{SYMBOL FOR NULL}"
-"""What stands for a missing string in the file; it cannot occur in a cell."""
-
-_REPLACED: Final = str.maketrans(
-    {"\0": "\N{REPLACEMENT CHARACTER}", MISSING_TEXT: "\N{REPLACEMENT CHARACTER}"}
-)
 _BLOCK_BYTES: Final = 1 << 23
 _NUMBERS: Final = ("<i8", "<f8", "|u1")
+_OTHER_NUMBERS: Final = ("|i1", "<i2", "<i4", "<f4")
+_PICKLED_NONE: Final = "N."
+_PANDAS_MISSING_TEXT: Final = "nan"
 _MAX_FIELDS: Final = 2 * schema.MAX_COLUMNS
-
-
-def clean_text(text: str) -> str:
-    """Return text that a cell can hold: U+FFFD for the two characters that it cannot, and no half of one.
-
-    Parameters
-    ----------
-    text
-        Any text; lone surrogates become escapes.
-    """
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.translate(_REPLACED).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_frames(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -84,7 +69,7 @@ def _natural_name_warning() -> type[Warning]:
     return kind
 
 
-def read_frame(group: h5py.Group, *, where: Path) -> pd.DataFrame:
+def read_frame(group: h5py.Group, *, where: Path, own: bool = True) -> pd.DataFrame:
     """Read a frame in pandas' ``table`` layout.
 
     Parameters
@@ -93,13 +78,16 @@ def read_frame(group: h5py.Group, *, where: Path) -> pd.DataFrame:
         The group that holds the dataset ``table``.
     where
         The file, for messages and to know its size.
+    own
+        Whether it must be as :func:`write_frames` writes it; other frames may hold numbers of other widths.
     """
     table = group["table"]
-    _check_type(table, where)
+    _check_type(table, where, _NUMBERS if own else (*_NUMBERS, *_OTHER_NUMBERS))
     check_extent(table, where=where)
-    missing = attributes.read_text(group, "nan_rep", where=where)
     fields = {name: _names_of(table, name, where) for name in table.dtype.names if name != "index"}
-    columns = _read_columns(table, fields, MISSING_TEXT if missing is None else missing, where)
+    absent = MISSING_TEXT if own else _PANDAS_MISSING_TEXT
+    missing = {field: _missing_text(group, field, absent, where) for field in fields}
+    columns = _read_columns(table, fields, missing, where)
     frame = pd.DataFrame({name: columns[name] for name in _order(group, columns, where)})
     levels = group.attrs.get_id("levels").get_type() if "levels" in group.attrs else None
     # A plain index leaves a number of levels there, a MultiIndex the pickled list of their names.
@@ -108,14 +96,22 @@ def read_frame(group: h5py.Group, *, where: Path) -> pd.DataFrame:
     return frame
 
 
-def _check_type(table: h5py.Dataset, where: Path) -> None:
+def _missing_text(group: h5py.Group, field: str, absent: str, where: Path) -> str | None:
+    """Return what stands for a missing text in a field: since pandas 3.1 there may be one for each field."""
+    if attributes.read(group, "data_col_nan_rep", where=where):
+        return attributes.read_text(group["table"], f"{field}_nan_rep", where=where)
+    text = attributes.read_text(group, "nan_rep", where=where)
+    return absent if text in (None, _PICKLED_NONE) else text
+
+
+def _check_type(table: h5py.Dataset, where: Path, numbers: tuple[str, ...]) -> None:
     """Refuse everything but numbers and fixed-width text: objects and references are not for a file."""
     dtype = table.dtype
     if table.ndim != 1 or dtype.names is None or "index" not in dtype.names or len(dtype.names) > _MAX_FIELDS:
         raise CorruptDataError(f"{table.name} is no table of records", where=where)
     for name in dtype.names:
         base, shape = dtype[name].base, dtype[name].shape
-        known = base.str in _NUMBERS or base.kind == "S" or base.kind == "b"
+        known = base.str in numbers or base.kind == "S" or base.kind == "b"
         if not known or base.hasobject or len(shape) > 1:
             raise CorruptDataError(
                 f"the field {name!r} of {table.name} is of type {dtype[name]}",
@@ -153,7 +149,10 @@ def _order(group: h5py.Group, columns: Mapping[str, Any], where: Path) -> list[s
 
 
 def _read_columns(
-    table: h5py.Dataset, fields: Mapping[str, list[str]], missing: str, where: Path
+    table: h5py.Dataset,
+    fields: Mapping[str, list[str]],
+    missing: Mapping[str, str | None],
+    where: Path,
 ) -> dict[str, Any]:
     """Read all columns, some rows at a time, so that wide text costs no more than what it says."""
     parts: dict[str, list[Any]] = {name: [] for names in fields.values() for name in names}
@@ -167,11 +166,11 @@ def _read_columns(
         for field, names in fields.items():
             block = rows[field].reshape(len(rows), -1)
             for place, name in enumerate(names):
-                parts[name].append(_values(block[:, place], missing, name, where))
+                parts[name].append(_values(block[:, place], missing[field], name, where))
     return {name: _joined(parts[name], table, field) for field, names in fields.items() for name in names}
 
 
-def _values(cells: np.ndarray, missing: str, name: str, where: Path) -> Any:
+def _values(cells: np.ndarray, missing: str | None, name: str, where: Path) -> Any:
     if cells.dtype.kind in "ub" and cells.max(initial=0) > 1:
         raise CorruptDataError(f"the column {name!r} holds more than true and false", where=where)
     if cells.dtype.kind != "S":

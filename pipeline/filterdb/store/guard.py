@@ -8,6 +8,7 @@ been looked at here.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ DEFLATE_RATIO: Final = 1_040
 _KNOWN_FILTERS: Final = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE})
 
 
-def refuse_unsafe(file: h5py.File, path: Path) -> None:
+def refuse_unsafe(file: h5py.File, path: Path, *, aliases: Collection[str] = ()) -> None:
     """Walk the whole tree without following anything but plain links, each object once.
 
     Parameters
@@ -32,6 +33,8 @@ def refuse_unsafe(file: h5py.File, path: Path) -> None:
         The open file.
     path
         Its name, for messages.
+    aliases
+        Names in the root of which one may be a soft link to another; such a link is not followed.
 
     Raises
     ------
@@ -45,6 +48,8 @@ def refuse_unsafe(file: h5py.File, path: Path) -> None:
             raise UnsafeFileError(f"{group.name} holds {len(group)} objects", where=path)
         for name in group:
             label = f"{group.name.rstrip('/')}/{name}"
+            if label.lstrip("/") in aliases and _target(group, name) in set(aliases) - {name}:
+                continue
             _refuse_link(group, name, label, path)
             member = group[name]
             if _identity(member) in seen:
@@ -61,6 +66,11 @@ def refuse_unsafe(file: h5py.File, path: Path) -> None:
 def _identity(node: h5py.Group | h5py.Dataset | h5py.Datatype) -> tuple[int, int]:
     info = h5py.h5o.get_info(node.id)
     return (info.fileno, info.addr)
+
+
+def _target(group: h5py.Group, name: str) -> str | None:
+    link = group.get(name, getlink=True)
+    return link.path.lstrip("/") if isinstance(link, h5py.SoftLink) else None
 
 
 def _refuse_link(group: h5py.Group, name: str, label: str, path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import h5py
 import numpy as np
@@ -38,18 +38,25 @@ class DatasetFile:
         The file.
     """
 
+    checks: ClassVar[str] = "every hash and invariant holds"
+    """What it means that ``verify`` finds nothing wrong."""
+
+    attributes: dict[str, Any]
+    _filter: h5py.Dataset
+
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
+        self._file = open_hdf5(self.path)
         try:
-            with _reading(self.path):
-                refuse_unsafe(self._file, self.path)
-                self.attributes: dict[str, Any] = _read_attributes(self._file, self.path)
-                self._filter = _open_filter(self._file, self.kernel, self.attributes, self.path)
-                _check_groups(self._file, self.path)
+            with reading(self.path):
+                self._inspect()
         except BaseException:
             self._file.close()
             raise
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker opens the file anew, under the same name.
+        return (type(self), (self.path.absolute(),))
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +69,13 @@ class DatasetFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _inspect(self) -> None:
+        """Check what the file holds, but for the values of its tables and filters."""
+        refuse_unsafe(self._file, self.path)
+        self.attributes = _read_attributes(self._file, self.path)
+        self._filter = _open_filter(self._file, self.kernel, self.attributes, self.path)
+        _check_groups(self._file, self.path)
 
     @property
     def content_hash(self) -> str:
@@ -81,7 +95,7 @@ class DatasetFile:
     @cached_property
     def tables(self) -> Tables:
         """The tables, checked against each other and against ``/filter``."""
-        with _reading(self.path):
+        with reading(self.path):
             meta = self._table("meta")
             models = self._table("models").rename_axis("model_id")
             skipped = (
@@ -121,9 +135,13 @@ class DatasetFile:
         target = out[: len(rows)]
         if not (target.flags.c_contiguous and target.flags.writeable):
             raise ValueError("the buffer must be C-contiguous and writeable")
-        with _reading(self.path):
-            self._filter.read_direct(target, source_sel=np.s_[rows.slice])
+        with reading(self.path):
+            self._fill(rows, target)
         return target
+
+    def _fill(self, rows: RowRange, target: Filters) -> None:
+        """Read rows that exist into memory that holds as many."""
+        self._filter.read_direct(target, source_sel=np.s_[rows.slice])
 
     def blocks(self, rows: RowRange | None = None, height: int = schema.CHUNK_ROWS) -> Iterator[Filters]:
         """Iterate over filters in blocks; each block is overwritten by the next.
@@ -146,7 +164,14 @@ class DatasetFile:
         return read_frame(self._file[name], where=self.path)
 
 
-def _open(path: Path) -> h5py.File:
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, or say what else it is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
     try:
         # A pipe would wait for a writer for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -182,8 +207,14 @@ def _describe(start: bytes, path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on a damaged file, which is of many kinds, into a message that names the file."""
+def reading(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a damaged file, which is of many kinds, into a message that names the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
     try:
         yield
     except FilterDBError:

@@ -18,12 +18,16 @@ from typing import Any, Final
 from filterdb.errors import CorruptDataError, UnsafeFileError
 
 MAX_BYTES: Final = 1 << 24
-"""Attributes are far smaller; the pickled string columns of older files may be this large."""
+"""Far more than any attribute holds."""
+
+MAX_CONTAINERS: Final = 10_000
+"""Lists, dictionaries and sets of one pickle: the smallest takes one byte there and 64 in memory."""
 
 NOTHING: Final[Mapping[tuple[str, str], Any]] = MappingProxyType({})
 """Allow no global name at all: lists, tuples, dictionaries, strings and numbers only."""
 
 _NUMBERING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_CONTAINERS: Final = frozenset({"EMPTY_DICT", "DICT", "EMPTY_LIST", "LIST", "EMPTY_SET", "FROZENSET"})
 _FORBIDDEN: Final = frozenset({"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"})
 
 
@@ -47,7 +51,13 @@ class _Unpickler(pickle.Unpickler):
         raise UnsafeFileError("a pickle in the file refers to an outside object", where=self._where)
 
 
-def loads(data: bytes, *, where: object, allowed: Mapping[tuple[str, str], Any] = NOTHING) -> Any:
+def loads(
+    data: bytes,
+    *,
+    where: object,
+    allowed: Mapping[tuple[str, str], Any] = NOTHING,
+    limit: int = MAX_BYTES,
+) -> Any:
     """Read one pickle, refusing every global name that is not allowed.
 
     Parameters
@@ -57,7 +67,10 @@ def loads(data: bytes, *, where: object, allowed: Mapping[tuple[str, str], Any] 
     where
         What to name in messages.
     allowed
-        What each allowed (module, name) stands for.
+        What each allowed (module, name) stands for. A pickle may call it with anything, and set its state:
+        it must be ready for both.
+    limit
+        How many bytes the pickle may have.
 
     Raises
     ------
@@ -66,7 +79,7 @@ def loads(data: bytes, *, where: object, allowed: Mapping[tuple[str, str], Any] 
     CorruptDataError
         If it is none.
     """
-    if len(data) > MAX_BYTES:
+    if len(data) > limit:
         raise UnsafeFileError(f"a pickle of {len(data)} bytes", where=where)
     try:
         _check_instructions(data, where)
@@ -78,9 +91,15 @@ def loads(data: bytes, *, where: object, allowed: Mapping[tuple[str, str], Any] 
 
 
 def _check_instructions(data: bytes, where: object) -> None:
+    containers = 0
     for instruction, argument, _ in pickletools.genops(data):
         # The unpickler makes room for the highest memo number that it meets.
         if instruction.name in _NUMBERING and int(argument or 0) > len(data):
             raise UnsafeFileError(f"a pickle of {len(data)} bytes numbers {argument} objects", where=where)
         if instruction.name in _FORBIDDEN:
             raise UnsafeFileError("a pickle in the file refers to an outside object", where=where)
+        containers += instruction.name in _CONTAINERS
+        if containers > MAX_CONTAINERS:
+            raise UnsafeFileError(
+                f"a pickle of {len(data)} bytes makes more than {MAX_CONTAINERS:,} containers", where=where
+            )

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from filterdb import schema
-from filterdb.store.frames import clean_text
+from filterdb.text import clean_text
 from filterdb.types import ConvLayer, ModelRecord, SkippedLayer
 
 

@@ -2,17 +2,20 @@
 
 Plain chunks are laid out by HDF5 and filled without it. The file is given all its room first, so that a full
 disk is found out at once; then any number of threads write at once, which HDF5 could not do, and nothing
-that the disk refuses can upset the library.
+that the disk refuses can upset the library. The system is asked to carry what is written to the disk at once,
+rather than when somebody waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import h5py
 import numpy as np
@@ -119,9 +122,7 @@ class PlainTarget(Target):
             chunk, inside = divmod(row + done, self.height)
             part = block[done : done + self.height - inside]
             offset, view = self._offsets[chunk] + inside * self.width * 4, part.data.cast("B")
-            while view:
-                written = os.pwrite(self._handle, view, offset)
-                offset, view = offset + written, view[written:]
+            _write(self._handle, view, offset)
             done += len(part)
 
     def close(self) -> None:
@@ -168,3 +169,18 @@ def _create(file: h5py.File, target: Target, **options: object) -> h5py.Dataset:
         track_times=False,
         **options,
     )
+
+
+def _write(handle: int, view: memoryview, offset: int) -> None:
+    start, length = offset, len(view)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        offset, view = offset + written, view[written:]
+    # A hint; what is not carried to the disk now will be when the file is synchronized.
+    with contextlib.suppress(AttributeError):
+        _LIBC.sync_file_range(handle, ctypes.c_int64(start), ctypes.c_int64(length), _START_WRITING)
+
+
+_LIBC = ctypes.CDLL(None)
+_START_WRITING: Final = 2
+"""SYNC_FILE_RANGE_WRITE: begin to write, wait for nothing."""

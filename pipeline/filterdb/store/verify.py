@@ -12,6 +12,7 @@ import pandas as pd
 from filterdb import schema
 from filterdb.errors import CorruptDataError
 from filterdb.store.hashing import content_hash
+from filterdb.store.published import PublishedFile, check_published, open_dataset
 from filterdb.store.reader import DatasetFile
 from filterdb.store.writer import content_header
 from filterdb.types import Filters, RowRange
@@ -19,6 +20,8 @@ from filterdb.types import Filters, RowRange
 
 def verify(path: Path, progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Re-hash a data set file and return what is wrong with it, empty where nothing is.
+
+    A published file holds no hashes; its ``checks`` say what is looked at instead.
 
     Parameters
     ----------
@@ -32,7 +35,9 @@ def verify(path: Path, progress: Callable[[int, int], None] | None = None) -> li
     StoreError
         If the file cannot be read at all, or breaks an invariant of the format.
     """
-    with DatasetFile(path) as file:
+    with open_dataset(path) as file:
+        if isinstance(file, PublishedFile):
+            return list(check_published(file, progress))
         return [*_check_tables(file), *_check_filters(file, progress)]
 
 
@@ -53,7 +58,7 @@ def _check_tables(file: DatasetFile) -> Iterator[str]:
 
 def _check_filters(file: DatasetFile, progress: Callable[[int, int], None] | None) -> Iterator[str]:
     """Hash the filters in one pass over whole chunks, which a layer may share or span."""
-    layers = _Layers(file.tables.meta)
+    layers = LayerHashes(file.tables.meta)
     height = schema.chunk_rows(file.n_filters, file.kernel.size)
     buffer = np.empty((height, file.kernel.size), dtype=np.float32)
     for start in range(0, file.n_filters, height):
@@ -68,7 +73,7 @@ def _check_filters(file: DatasetFile, progress: Callable[[int, int], None] | Non
             progress(rows.stop, file.n_filters)
 
 
-class _Layers:
+class LayerHashes:
     """The layers of a data set, each with the hash of the rows that have gone by."""
 
     def __init__(self, meta: pd.DataFrame) -> None:
@@ -88,6 +93,7 @@ class _Layers:
         return range(first, int(np.searchsorted(self._starts, rows.stop, side="left")))
 
     def lose(self, rows: RowRange, reason: str) -> Iterator[str]:
+        """Pass over rows that cannot be read, and say so of each layer that has some of them."""
         for layer in self._within(rows):
             if layer != self._lost:
                 yield f"{self._labels[layer]}: the filters cannot be read: {reason}"
@@ -95,6 +101,7 @@ class _Layers:
         self._restart()
 
     def add(self, rows: RowRange, block: Filters) -> Iterator[str]:
+        """Take in the next rows, and say what is wrong with the layers that end within them."""
         infinite = ~np.isfinite(block)
         for layer in self._within(rows):
             start, end = int(self._starts[layer]), int(self._ends[layer])

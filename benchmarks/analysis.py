@@ -1,0 +1,102 @@
+"""The analysis against a notebook's method and torchconvquality on the same filters, and its growth."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.datasets import LAYERS, Size, make_dataset
+from benchmarks.measure import Figure, in_turn
+
+WARM_UP = Size(models=8, out_channels=8, in_channels=8)
+SIZES = (
+    Size(models=40, out_channels=125, in_channels=25),
+    Size(models=40, out_channels=250, in_channels=125),
+    Size(models=400, out_channels=250, in_channels=125),
+)
+PUBLISHED = 1_464_797_156
+"""Filters of CNN-Filter-DB."""
+
+ORACLES = Path(".venv-oracles/bin/python")
+
+
+def contenders(path: Path, warm_up: Path) -> dict[str, Callable[[], Sequence[str]]]:
+    """Return what is compared on one data set file."""
+    commands = {
+        "filterdb": [sys.executable, "-m", "benchmarks.our_analysis", str(warm_up), str(path)],
+        "notebook's method": [sys.executable, "-m", "benchmarks.notebook_method", str(path)],
+    }
+    if ORACLES.exists():
+        module = "benchmarks.torchconvquality_layers"
+        commands["torchconvquality"] = [str(ORACLES), "-m", module, str(path)]
+    return {name: lambda command=command: command for name, command in commands.items()}
+
+
+def run(work: Path, *, rounds: int) -> str:
+    """Run the benchmark and return its report."""
+    warm_up = make_dataset(work / "filters", WARM_UP)
+    paths = [make_dataset(work / "filters", size) for size in SIZES]
+    figures = in_turn(contenders(paths[1], warm_up), rounds=rounds)
+    growth = [
+        in_turn({size.name: lambda p=path: ours(p, warm_up)}, rounds=max(1, rounds // 2))[0]
+        for size, path in zip(SIZES, paths, strict=True)
+    ]
+    return "\n".join([*_comparison(figures, rounds), "", *_growth(growth)])
+
+
+def ours(path: Path, warm_up: Path) -> Sequence[str]:
+    """Return the command of our analysis."""
+    return [sys.executable, "-m", "benchmarks.our_analysis", str(warm_up), str(path)]
+
+
+def _comparison(figures: Sequence[Figure], rounds: int) -> list[str]:
+    base = figures[0]
+    _require_same_numbers(figures)
+    lines = [
+        f"{SIZES[1].filters:,} random filters in {SIZES[1].models * LAYERS} layers, three axes; medians of "
+        f"{rounds} rounds, contenders in turn, timed within each process after imports and compilation. Ours "
+        "draws its permutations and bootstrap samples too, the others have none.",
+        "",
+        "| | seconds | times ours | memory (MB) | ours of it |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {f.name} | {f.said('seconds'):.2f} | {f.said('seconds') / base.said('seconds'):.1f} "
+        f"| {f.memory / 1e6:,.0f} | {base.memory / f.memory:.2f} |"
+        for f in figures
+    ]
+    quality = base.said("phases", "statistics") + base.said("phases", "quality")
+    for other in figures[2:]:
+        ratio = other.said("seconds") / quality
+        lines += ["", f"Quality alone: {quality:.2f} s; {other.name} takes {ratio:.1f} times as long."]
+    return lines
+
+
+def _require_same_numbers(figures: Sequence[Figure]) -> None:
+    """A rival that computes something else is none: the largest D of each axis and the mean entropy agree."""
+    ours, notebook, *others = (figure.runs[-1].said for figure in figures)
+    pairs = [(ours["largest"][axis], notebook["largest"][axis]) for axis in ours["largest"]]
+    pairs += [(ours["entropy"], other["entropy"]) for other in (notebook, *others)]
+    for a, b in pairs:
+        if abs(a - b) > 1e-3 * abs(a):
+            sys.exit(f"the contenders disagree: {a} and {b}")
+
+
+def _growth(growth: Sequence[Figure]) -> list[str]:
+    lines = [
+        "| filters | seconds | times the size before | memory (MB) | million filters a second |",
+        "|---|---|---|---|---|",
+    ]
+    before = None
+    for size, figure in zip(SIZES, growth, strict=True):
+        seconds = figure.said("seconds")
+        factor = "" if before is None else f"{seconds / before:.1f}"
+        rate = size.filters / seconds / 1e6
+        lines.append(
+            f"| {size.filters:,} | {seconds:.2f} | {factor} | {figure.memory / 1e6:,.0f} | {rate:.1f} |"
+        )
+        before = seconds
+    whole = PUBLISHED / (SIZES[-1].filters / growth[-1].said("seconds")) / 60
+    lines += ["", f"At the last rate, the {PUBLISHED:,} filters of CNN-Filter-DB take {whole:.1f} minutes."]
+    return lines

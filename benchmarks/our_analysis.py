@@ -1,0 +1,34 @@
+"""One analysis in this process, compilation left out, for the benchmark to time."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from filterdb.config import RunConfig
+from filterdb.run import results
+from filterdb.run.analyze import analyze
+
+
+def main(warm_up: Path, path: Path) -> None:
+    config = RunConfig.parse(
+        {"analyze": {"by": ["Task", "Visual Category", "depth_decile"]}}, where="benchmark"
+    )
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        analyze(warm_up, Path(folder) / "warm", config)
+        begun = time.perf_counter()
+        out = Path(folder) / "results"
+        report = analyze(path, out, config)
+        seconds = time.perf_counter() - begun
+        phases = results.read_manifest(out)["seconds"]
+    largest = {axis: float(table["D"].max()) for axis, table in report.shifts.items()}
+    entropy = float(report.layers["variance_entropy"].mean())
+    found = {"seconds": seconds, "phases": phases, "largest": largest, "entropy": entropy}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
