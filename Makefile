@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help extract analyze test test-oracles test-browser soak bench lint format docs demo-zoo clean
+.PHONY: help extract analyze figures test test-oracles test-browser soak bench lint format docs notebooks demo-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ extract: $(VENV)/bin/filterdb  ## extract the filters of the configured zoo
 
 analyze: $(VENV)/bin/filterdb  ## compute quality metrics and distribution shifts
 	@$(BIN)/filterdb analyze --config $(CONFIG)
+
+figures: $(VENV)/bin/filterdb  ## draw every figure of the analyzed data set
+	@$(BIN)/filterdb figures --config $(CONFIG)
 
 test: $(VENV)/.dev  ## run the tests
 	$(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
@@ -63,6 +66,9 @@ format: $(VENV)/.dev  ## put the code into its one format
 
 docs: $(VENV)/.dev extract analyze  ## write the generated pages
 	$(BIN)/python tools/write_docs.py
+
+notebooks: $(VENV)/.dev  ## run the notebooks, and write their outputs into them
+	$(BIN)/python tools/run_notebooks.py
 
 demo-zoo:  ## train the shipped zoo again (own environment with PyTorch)
 	$(PYTHON) -m venv build/torch

@@ -18,8 +18,21 @@ HEAVY = {"dask", "distributed", "matplotlib", "numba", "onnx", "typer", "torch",
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    assert sorted(filterdb.__all__) == ["FilterDB", "FilterDBError", "__version__", "measure_quality", "open"]
+    assert sorted(filterdb.__all__) == [
+        "FilterDB",
+        "FilterDBError",
+        "Results",
+        "Shifts",
+        "Standing",
+        "__version__",
+        "compare_model",
+        "measure_quality",
+        "measure_shift",
+        "open",
+        "open_results",
+    ]
     assert all(hasattr(filterdb, name) for name in filterdb.__all__)
+    assert set(filterdb.__all__) <= set(dir(filterdb))
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -1,6 +1,6 @@
-"""Write what documentation can be generated: `docs/cli-reference.md` and the outputs in `README.md`.
+"""Write what documentation can be generated: both references, and the outputs in `README.md` and the tour.
 
-Run as `make docs`. The tests compare both with what this script would write, so neither can drift.
+Run as `make docs`. The tests compare all with what this script would write, so none can drift.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "cli-reference.md"
 README = ROOT / "README.md"
+TOUR = ROOT / "docs" / "tour.md"
 
 _HEADER = """# The command line
 
@@ -31,9 +32,15 @@ def cli_reference() -> str:
     """Return the reference of every command, as its `--help` prints it."""
     from filterdb.cli import app
 
-    names = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    for group in app.registered_groups:
+        inner = group.typer_instance
+        names += [
+            inner.info.name,
+            *(f"{inner.info.name} {c.callback.__name__}" for c in inner.registered_commands),
+        ]
     sections = [_HEADER, _help([])]
-    sections += [f"## filterdb {name}\n\n{_help([name])}" for name in names]
+    sections += [f"## filterdb {name}\n\n{_help(name.split())}" for name in sorted(names)]
     return "\n".join(sections)
 
 
@@ -84,12 +91,17 @@ class _Console(code.InteractiveConsole):
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all pages."""
+    import write_api
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT, help="where `make extract analyze` has run")
     options = parser.parse_args()
     REFERENCE.write_text(cli_reference(), "utf-8")
-    README.write_text(readme(README.read_text("utf-8"), options.folder.resolve()), "utf-8")
+    folder = options.folder.resolve()
+    write_api.PAGE.write_text(write_api.page(folder), "utf-8")
+    for page in (README, TOUR):
+        page.write_text(readme(page.read_text("utf-8"), folder), "utf-8")
 
 
 if __name__ == "__main__":

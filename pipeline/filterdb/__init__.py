@@ -7,18 +7,49 @@ from typing import TYPE_CHECKING, Any
 from filterdb.errors import FilterDBError
 
 if TYPE_CHECKING:
-    from filterdb.api import FilterDB, open  # noqa: A004 - as in tarfile.open
+    from filterdb.api import (
+        FilterDB,
+        Results,
+        Shifts,
+        measure_shift,
+        open,  # noqa: A004 - as in tarfile.open
+        open_results,
+    )
     from filterdb.measure import measure_quality
+    from filterdb.run.standing import Standing, compare_model
 
 __version__ = "0.1.0"
 
-__all__ = ["FilterDB", "FilterDBError", "__version__", "measure_quality", "open"]
+__all__ = [
+    "FilterDB",
+    "FilterDBError",
+    "Results",
+    "Shifts",
+    "Standing",
+    "__version__",
+    "compare_model",
+    "measure_quality",
+    "measure_shift",
+    "open",
+    "open_results",
+]
+
+_HOMES = {
+    "measure_quality": "filterdb.measure",
+    "Standing": "filterdb.run.standing",
+    "compare_model": "filterdb.run.standing",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load what needs numpy when it is first asked for."""
     if name in __all__:
-        from filterdb import api, measure
+        from importlib import import_module
 
-        return getattr(measure if name == "measure_quality" else api, name)
+        return getattr(import_module(_HOMES.get(name, "filterdb.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what is there, loaded or not: notebooks complete from it."""
+    return sorted({*globals(), *__all__})

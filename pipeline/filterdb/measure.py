@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -17,6 +17,7 @@ from filterdb.types import Filters, Kernel, SkippedLayer, WeightArray
 if TYPE_CHECKING:
     import pandas as pd
 
+    from filterdb.quality import Thresholds
     from filterdb.stats import Read, RecordStats
     from filterdb.weights import Entry, Found, ModuleLike, TensorLike
 
@@ -25,6 +26,9 @@ KERNEL_VALUES: Final = 1024
 
 ANY: Final = "any"
 """Stands for kernels of all sizes."""
+
+Observe = Callable[[Filters, "RecordStats"], Any]
+"""Looks at a layer: its filters, one a row, and their statistics."""
 
 
 class LayerQuality(dict[str, float]):
@@ -145,16 +149,12 @@ def measure_quality(
     ModelError
         If a file cannot be used. A layer that cannot be is among ``skipped``, with the reason.
     """
-    from threadpoolctl import threadpool_limits
-
-    wanted = _wanted(kernel)
     if not 0 < sparsity_eps <= 1:
         raise UsageError(f"sparsity_eps is {sparsity_eps!r}", expected="a number above 0 and up to 1")
-    # With threads of its own, BLAS sums in another order: the bits would not be those of an analysis.
-    with threadpool_limits(1, "blas"):
-        if isinstance(model, str | os.PathLike):
-            return _of_file(Path(model), wanted, sparsity_eps)
-        return _of_object(model, wanted, sparsity_eps)
+    found = measure_layers(model, _wanted(kernel), eps=sparsity_eps)
+    if found.bare:
+        return found.layers[0].quality()
+    return ModelQuality({layer.name: layer.quality() for layer in found.layers}, found.skipped)
 
 
 def _wanted(kernel: str) -> Kernel | None:
@@ -164,105 +164,205 @@ def _wanted(kernel: str) -> Kernel | None:
         raise UsageError(f"the kernel is {kernel!r}", expected="a size such as 3x3, or any") from error
 
 
-def _of_file(path: Path, kernel: Kernel | None, eps: float) -> ModelQuality:
-    from filterdb import weights
-
-    if not weights.is_onnx(path):
-        return _of_found(weights.of_file(path), kernel, eps)
-    from filterdb.onnxgraph import open_model
-
-    measured: list[_Measured | WeightError] = []
-    with open_model(path) as model:
-        layers, skipped = model.read_weights(lambda weight: measured.append(_try(weight, eps)), kernel)
-    good: dict[str, LayerQuality] = {}
-    for layer, result in zip(layers, measured, strict=True):
-        facts = {"op_type": layer.op_type, "group": layer.group, "dtype": layer.weight_dtype}
-        if isinstance(result, WeightError):
-            skipped.append(SkippedLayer(layer.name, layer.op_type, "?", result.reason))
-        else:
-            good[layer.name] = result.quality(**facts)
-    return ModelQuality(good, skipped)
-
-
-def _of_object(
-    model: ModuleLike | Mapping[str, Any] | TensorLike, kernel: Kernel | None, eps: float
-) -> ModelQuality | LayerQuality:
-    from filterdb import weights
-
-    if isinstance(model, Mapping):
-        return _of_found(weights.of_mapping(model), kernel, eps)
-    if isinstance(model, weights.ModuleLike):
-        return _of_found(weights.of_module(model), kernel, eps)
-    if not isinstance(model, weights.TensorLike):
-        raise UsageError(
-            f"a {type(model).__name__} has no weights",
-            expected="a path, a PyTorch module, a state dict, or an array of shape (out, in, height, width)",
-        )
-    entry = weights.of_tensor("", model)
-    if len(entry.shape) != 4:
-        raise UsageError(
-            f"the array has the shape {list(entry.shape)}", expected="four: (out, in, height, width)"
-        )
-    return _of_entry(entry, eps)
-
-
-def _of_found(found: Found, kernel: Kernel | None, eps: float) -> ModelQuality:
-    from filterdb.weights import reason_of
-
-    good: dict[str, LayerQuality] = {}
-    for entry in found.layers:
-        if kernel is not None and entry.shape[2:] != kernel.shape and not found.single:
-            size = "x".join(map(str, entry.shape[2:]))
-            reason = f"the kernel is {size}, not {kernel}"
-            found.skip(entry.name, reason, shape=entry.shape, op_type=entry.op_type)
-            continue
-        try:
-            good[entry.name] = _of_entry(entry, eps)
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
-            found.skip(entry.name, reason_of(error), shape=entry.shape, op_type=entry.op_type)
-    return ModelQuality(good, found.skipped)
-
-
-def _of_entry(entry: Entry, eps: float) -> LayerQuality:
-    _check(entry.shape)
-    measured = _measure(entry.read(), eps)
-    return measured.quality(op_type=entry.op_type, group=entry.group, dtype=entry.dtype)
-
-
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """A layer's statistics and the shape of its weight."""
+class MeasuredLayer:
+    """What was found of one layer.
 
+    Parameters
+    ----------
+    name
+        Its name; empty for an array that is measured alone.
+    stats
+        The statistics of its filters.
+    shape
+        Shape of its weight.
+    observed
+        What the observer returned.
+    depth
+        Where it lies, from 0 to 1: in the graph where there is one, else in the order of the layers.
+        NaN for an array that is measured alone.
+    op_type, group, dtype
+        As :class:`LayerQuality` has them.
+    """
+
+    name: str
     stats: RecordStats
     shape: tuple[int, ...]
+    observed: Any
+    depth: float = math.nan
+    op_type: str = ""
+    group: int | None = None
+    dtype: str = ""
 
-    def quality(self, **facts: Any) -> LayerQuality:
-        """Return the metrics and labels that follow."""
+    def quality(self, thresholds: Thresholds | None = None) -> LayerQuality:
+        """Return the metrics and labels that follow.
+
+        Parameters
+        ----------
+        thresholds
+            Where labels begin.
+        """
         from filterdb import quality
 
         metrics = quality.record_quality(self.stats)
         reason = str(metrics.pop("reason"))
         numbers = {name: float(value) if name != "n" else int(value) for name, value in metrics.items()}
         known = math.prod(self.shape[2:]) == quality.FITTED_VALUES
-        labels = (
-            quality.label(self.stats.finite, numbers["variance_entropy"], numbers["sparsity"])
-            if known
-            else {}
-        )
-        left_out = self.stats.n - self.stats.finite
+        entropy, sparsity = numbers["variance_entropy"], numbers["sparsity"]
+        limits = thresholds or quality.Thresholds()
         return LayerQuality(
-            numbers, shape=self.shape, labels=labels, reason=reason, nonfinite=left_out, **facts
+            numbers,
+            shape=self.shape,
+            labels=quality.label(self.stats.finite, entropy, sparsity, limits) if known else {},
+            reason=reason,
+            nonfinite=self.stats.n - self.stats.finite,
+            op_type=self.op_type,
+            group=self.group,
+            dtype=self.dtype,
         )
 
 
-def _try(weight: WeightArray, eps: float) -> _Measured | WeightError:
-    try:
-        _check(weight.shape)
-    except WeightError as error:
-        return error
-    return _measure(weight, eps)
+@dataclass(frozen=True, slots=True)
+class MeasuredModel:
+    """What was found of one model.
+
+    Parameters
+    ----------
+    layers, skipped
+        Its layers, measured and not.
+    graph
+        The depths of its layers are those of a graph.
+    bare
+        It is a single array, without a name.
+    """
+
+    layers: list[MeasuredLayer]
+    skipped: list[SkippedLayer]
+    graph: bool = False
+    bare: bool = False
+
+
+def measure_layers(
+    model: str | os.PathLike[str] | ModuleLike | Mapping[str, Any] | TensorLike,
+    kernel: Kernel | None,
+    *,
+    eps: float,
+    observe: Observe = lambda _filters, _stats: None,
+) -> MeasuredModel:
+    """Compute the statistics of a model's convolution layers.
+
+    Parameters
+    ----------
+    model
+        What :func:`measure_quality` takes.
+    kernel
+        Which kernels to measure; all where none is given.
+    eps
+        Where sparsity begins.
+    observe
+        Looks at the filters and the statistics of each layer while they are in memory.
+    """
+    from threadpoolctl import threadpool_limits
+
+    scan = _Scan(kernel, eps, observe)
+    # With threads of its own, BLAS sums in another order: the bits would not be those of an analysis.
+    with threadpool_limits(1, "blas"):
+        if isinstance(model, str | os.PathLike):
+            return scan.of_file(Path(model))
+        return scan.of_object(model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """How layers are measured."""
+
+    kernel: Kernel | None
+    eps: float
+    observe: Observe
+
+    def of_file(self, path: Path) -> MeasuredModel:
+        from filterdb import weights
+
+        if not weights.is_onnx(path):
+            return self._of_found(weights.of_file(path))
+        from filterdb.onnxgraph import open_model
+
+        measured: list[tuple[RecordStats, Any] | WeightError] = []
+        shapes: list[tuple[int, ...]] = []
+
+        def take(weight: WeightArray) -> None:
+            shapes.append(weight.shape)
+            measured.append(self._try(weight))
+
+        with open_model(path) as model:
+            layers, skipped = model.read_weights(take, self.kernel)
+        good: list[MeasuredLayer] = []
+        for layer, shape, result in zip(layers, shapes, measured, strict=True):
+            if isinstance(result, WeightError):
+                skipped.append(SkippedLayer(layer.name, layer.op_type, "?", result.reason))
+                continue
+            facts = (layer.conv_depth_norm, layer.op_type, layer.group, layer.weight_dtype)
+            good.append(MeasuredLayer(layer.name, result[0], shape, result[1], *facts))
+        return MeasuredModel(good, skipped, graph=True)
+
+    def of_object(self, model: ModuleLike | Mapping[str, Any] | TensorLike) -> MeasuredModel:
+        from filterdb import weights
+
+        if isinstance(model, Mapping):
+            return self._of_found(weights.of_mapping(model))
+        if isinstance(model, weights.ModuleLike):
+            return self._of_found(weights.of_module(model))
+        if not isinstance(model, weights.TensorLike):
+            raise UsageError(
+                f"a {type(model).__name__} has no weights",
+                expected="a path, a PyTorch module, a state dict, or an array of shape "
+                "(out, in, height, width)",
+            )
+        entry = weights.of_tensor("", model)
+        if len(entry.shape) != 4:
+            raise UsageError(
+                f"the array has the shape {list(entry.shape)}", expected="four: (out, in, height, width)"
+            )
+        return MeasuredModel([self._of_entry(entry, math.nan)], [], bare=True)
+
+    def _of_found(self, found: Found) -> MeasuredModel:
+        from filterdb.weights import reason_of
+
+        good: dict[str, MeasuredLayer] = {}
+        last = max(1, len(found.layers) - 1)
+        for place, entry in enumerate(found.layers):
+            if self.kernel is not None and entry.shape[2:] != self.kernel.shape and not found.single:
+                size = "x".join(map(str, entry.shape[2:]))
+                reason = f"the kernel is {size}, not {self.kernel}"
+                found.skip(entry.name, reason, shape=entry.shape, op_type=entry.op_type)
+                continue
+            try:
+                good[entry.name] = self._of_entry(entry, math.nan if found.single else place / last)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one layer's trouble never costs the others
+                found.skip(entry.name, reason_of(error), shape=entry.shape, op_type=entry.op_type)
+        return MeasuredModel(list(good.values()), found.skipped)
+
+    def _of_entry(self, entry: Entry, depth: float) -> MeasuredLayer:
+        _check(entry.shape)
+        stats, observed = self._measure(entry.read())
+        facts = (depth, entry.op_type, entry.group, entry.dtype)
+        return MeasuredLayer(entry.name, stats, entry.shape, observed, *facts)
+
+    def _try(self, weight: WeightArray) -> tuple[RecordStats, Any] | WeightError:
+        try:
+            _check(weight.shape)
+        except WeightError as error:
+            return error
+        return self._measure(weight)
+
+    def _measure(self, weight: WeightArray) -> tuple[RecordStats, Any]:
+        from filterdb.stats import measure_record
+
+        rows = weight.reshape(math.prod(weight.shape[:2]), -1)
+        stats = measure_record(reader(rows), n=len(rows), out_channels=len(weight), eps=self.eps)
+        return stats, self.observe(rows, stats)
 
 
 def _check(shape: tuple[int, ...]) -> None:
@@ -275,15 +375,7 @@ def _check(shape: tuple[int, ...]) -> None:
         )
 
 
-def _measure(weight: WeightArray, eps: float) -> _Measured:
-    from filterdb.stats import measure_record
-
-    rows = weight.reshape(math.prod(weight.shape[:2]), -1)
-    stats = measure_record(_reader(rows), n=len(rows), out_channels=len(weight), eps=eps)
-    return _Measured(stats, weight.shape)
-
-
-def _reader(filters: Filters) -> Read:
+def reader(filters: Filters) -> Read:
     """Read rows through a buffer: the scans are compiled for plain memory, not for that of a mapped file."""
     buffer = np.empty((0, filters.shape[1]), np.float32)
 

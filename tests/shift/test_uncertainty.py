@@ -191,7 +191,8 @@ def test_a_group_of_few_models_gets_the_reason(few: int) -> None:
     codes = np.repeat([0, 1], [few, 9])
     data = {"counts": records(0, [0.0] * len(codes)), "codes": codes, "models": np.arange(len(codes))}
     row = run(data, "ab").iloc[0]
-    assert row["reason"] == f"only {few} models in 'a', 5 needed"
+    plural = "model" if few == 1 else "models"
+    assert row["reason"] == f"only {few} {plural} in 'a', 5 needed"
     assert np.isnan(row["D"]) == (few == 0)
     assert (
         row[[name for name in NUMBERS if name not in ("D",) and "_a" not in name and "_b" not in name]]

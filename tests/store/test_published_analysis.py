@@ -192,3 +192,29 @@ def test_the_open_file_of_a_researcher_is_a_published_one_too(folder: Path) -> N
             [np.arange(a, b) for a, b in zip(chosen["filter_start"], chosen["filter_end"], strict=True)]
         )
         assert np.array_equal(found, ZOO.filters[rows])
+
+
+def test_a_model_of_a_published_file_is_found_and_stands_where_it_does_in_ours(
+    theirs: AnalyzeReport, ours: AnalyzeReport
+) -> None:
+    rows = np.flatnonzero(ZOO.frame["model_id"] == 7)
+    ends = np.cumsum([one.n_filters for layers in ZOO.layers for one in layers])
+    layers = ZOO.layers[7]
+    state = {
+        f"{one.name}.weight": ZOO.filters[ends[row] - one.n_filters : ends[row]].reshape(
+            one.out_channels, -1, 3, 3
+        )
+        for row, one in zip(rows, layers, strict=True)
+    }
+    there, here = (filterdb.compare_model(state, report.out) for report in (theirs, ours))
+    assert there.copies["same_model"].tolist() == here.copies["same_model"].tolist() == [True]
+    assert there.copies["model_id"].tolist() == [7]
+    columns = ["model_id", "D", "filters", "layers", "same_layers"]
+    pd.testing.assert_frame_equal(there.nearest[columns], here.nearest[columns])
+    pd.testing.assert_frame_equal(there.drift["Task"], here.drift["Task"])
+    assert there.layers["peers"].tolist() == here.layers["peers"].tolist()
+    assert there.layers["sparsity_percentile"].tolist() == here.layers["sparsity_percentile"].tolist()
+    # What a published file does not know has no percentile.
+    assert there.layers["orthogonality_percentile"].isna().all()
+    assert here.layers["orthogonality_percentile"].notna().any()
+    assert any("knows no hashes" in note for note in there.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +96,7 @@ def compare(
     show(json.dumps(messages.compare_summary(report)) if as_json else messages.compare_text(report))
 
 
-@app.command(epilog="Example: filterdb quality model.onnx --sort sparsity")
+@app.command(epilog="Example: filterdb quality model.onnx --against results --by Task")
 def quality(
     file: Annotated[Path, typer.Argument(help="An .onnx, .safetensors, .npz or .npy file.")],
     layers: Annotated[
@@ -103,21 +104,70 @@ def quality(
     ] = None,
     kernel: Annotated[str, typer.Option(help="Kernels to measure: any, or a size such as 3x3.")] = "any",
     sort: Annotated[str | None, typer.Option(help="A column to sort by, the worst layer first.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, complete.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="RESULTS", help="A results folder to compare the model with.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --against: an axis, of which groups are compared; else those of the results."
+        ),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: every number of every layer.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how sparse, varied and orthogonal the layers of one model are."""
+    """Show how sparse, varied and orthogonal the layers of one model are, and where it stands."""
     if as_csv and as_json:
         raise UsageError("--csv and --json are both given", expected="one of them")
+    if against is not None:
+        _stand(file, against, by, layers or (), kernel, sort, csv=as_csv, as_json=as_json)
+        return
+    if by:
+        raise UsageError("--by is given without --against", expected="results that have groups")
     from filterdb.measure import measure_quality
     from filterdb.run import quality_table as table
+    from filterdb.run.text_table import has_colour
 
-    rows, skipped = table.select(measure_quality(file, kernel=kernel), layers or (), sort)
+    found = measure_quality(file, kernel=kernel)
+    rows = [{"layer": name, **layer.row()} for name, layer in found.items()]
+    rows, skipped = table.select(rows, found.skipped, layers or (), sort)
     if as_json:
         show(json.dumps(table.summary(str(file), rows, skipped)))
     elif as_csv:
         show(table.as_csv(rows, skipped))
     else:
-        show(table.as_text(str(file), rows, skipped, colour=table.has_colour(sys.stdout)))
+        show(table.as_text(str(file), rows, skipped, colour=has_colour(sys.stdout)))
     if not rows:
         raise typer.Exit(1)
+
+
+def _stand(
+    file: Path,
+    against: Path,
+    by: list[str] | None,
+    layers: Sequence[str],
+    kernel: str,
+    sort: str | None,
+    *,
+    csv: bool,
+    as_json: bool,
+) -> None:
+    """Show a model beside the results of a data set, whose kernels are those that count."""
+    from filterdb.run import quality_table
+    from filterdb.run import standing_table as table
+    from filterdb.run.standing import compare_model
+    from filterdb.run.text_table import has_colour
+
+    if kernel != "any":
+        raise UsageError(
+            f"--kernel {kernel} is given with --against",
+            expected="one of them: a data set holds kernels of one size, and only those are compared",
+        )
+    found = compare_model(file, against, by=by or None)
+    rows, skipped = quality_table.select(table.layer_rows(found), found.skipped, layers, sort)
+    if as_json:
+        show(json.dumps(table.summary(str(file), found, rows, skipped)))
+    elif csv:
+        show(quality_table.as_csv(rows, skipped))
+    else:
+        show(table.as_text(str(file), found, rows, skipped, colour=has_colour(sys.stdout)))

@@ -14,17 +14,23 @@ from filterdb.quality.metrics import (
     sparsity,
     variance_entropy,
 )
+from filterdb.quality.peers import LEAST_PEERS, Peers, Rank, find_peers, rank
 
 __all__ = [
     "FITTED_VALUES",
     "LABELS",
+    "LEAST_PEERS",
     "METRICS",
+    "Peers",
+    "Rank",
     "Thresholds",
+    "find_peers",
     "label",
     "layer_quality",
     "norms",
     "orthogonality",
     "random_entropy",
+    "rank",
     "record_quality",
     "sparsity",
     "variance_entropy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filterdb.shift.axes import Axis, combine, make_axis, part, restrict
+from filterdb.shift.axes import DECILES, MISSING, Axis, combine, depth_deciles, make_axis, part, restrict
 from filterdb.shift.basis import Basis, fit_basis
 from filterdb.shift.coordinates import (
     DEFAULT_BINS,
@@ -19,8 +19,10 @@ from filterdb.shift.resampling import Resampling
 from filterdb.shift.uncertainty import uncertainty
 
 __all__ = [
+    "DECILES",
     "DEFAULT_BINS",
     "FIXED_LIMITS",
+    "MISSING",
     "Axis",
     "AxisShift",
     "Basis",
@@ -35,6 +37,7 @@ __all__ = [
     "component_weights",
     "cross_shift",
     "densities",
+    "depth_deciles",
     "evaluate",
     "fit_basis",
     "group_table",

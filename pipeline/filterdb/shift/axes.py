@@ -16,6 +16,9 @@ from filterdb.shift.columns import column, column_names, plain_values, unknown_c
 from filterdb.shift.expressions import evaluate
 
 DEPTH_DECILE: Final = "depth_decile"
+DECILES: Final = tuple(f"{i / 10:.1f}-{(i + 1) / 10:.1f}" for i in range(10))
+"""Names of the groups of that axis."""
+
 MISSING: Final = -1
 EXCLUDED: Final = -2
 MAX_PLAIN_NUMBERS: Final = 12
@@ -176,14 +179,23 @@ def part(axis: Axis, rows: slice) -> Axis:
     return _grouped(replace(axis, codes=axis.codes[rows], models=models))
 
 
+def depth_deciles(depth: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the place in :data:`DECILES` of each normalized depth; -1 where it is not known.
+
+    Parameters
+    ----------
+    depth
+        From 0 to 1; the first decile includes 0, and each its end.
+    """
+    bins = pd.cut(depth, np.linspace(0, 1, 11).tolist(), labels=False, include_lowest=True)
+    return np.where(np.isnan(bins), MISSING, np.nan_to_num(bins)).astype(np.int64)
+
+
 def _single(frame: pd.DataFrame, by: str) -> Axis:
     models = _models(frame)
     if by == DEPTH_DECILE:
         depth = column(frame, "conv_depth_norm", where=f"the axis {by!r}").to_numpy(np.float64)
-        bins = pd.cut(depth, np.linspace(0, 1, 11).tolist(), labels=False, include_lowest=True)
-        deciles = np.where(np.isnan(bins), MISSING, np.nan_to_num(bins)).astype(np.int64)
-        labels = tuple(f"{i / 10:.1f}-{(i + 1) / 10:.1f}" for i in range(10))
-        return _grouped(Axis(by, labels, deciles, True, models))
+        return _grouped(Axis(by, DECILES, depth_deciles(depth), True, models))
     series = _series(frame, by)
     if isinstance(series.dtype, pd.CategoricalDtype) and series.cat.ordered:
         ranks = np.asarray(series.cat.codes, dtype=np.int64)

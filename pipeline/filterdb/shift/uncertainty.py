@@ -208,7 +208,11 @@ class Comparison:
 def _too_few(pair: Pair, names: tuple[str, str]) -> str:
     """Say why nothing can be said about the pair; empty where something can."""
     *alone, both = pair.held
-    few = [f"{n} models in {name!r}" for n, name in zip(alone, names, strict=True) if n < FEWEST_MODELS]
+    few = [
+        f"{n} model{'s' * (n != 1)} in {name!r}"
+        for n, name in zip(alone, names, strict=True)
+        if n < FEWEST_MODELS
+    ]
     if not few and 0 < both < FEWEST_MODELS:
         few = [f"{both} models with records in both groups"]
     return f"only {' and '.join(few)}, {FEWEST_MODELS} needed" if few else ""
