@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help extract analyze figures test test-oracles test-browser soak bench lint format docs notebooks demo-zoo clean
+.PHONY: help extract analyze figures report test test-oracles test-browser soak bench lint format docs notebooks demo-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ analyze: $(VENV)/bin/filterdb  ## compute quality metrics and distribution shift
 figures: $(VENV)/bin/filterdb  ## draw every figure of the analyzed data set
 	@$(BIN)/filterdb figures --config $(CONFIG)
 
+report: $(VENV)/bin/filterdb  ## write one HTML page of findings, figures and tables
+	@$(BIN)/filterdb report --config $(CONFIG)
+
 test: $(VENV)/.dev  ## run the tests
 	$(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
 
@@ -47,6 +50,13 @@ $(VENV)-oracles/.ready: pyproject.toml constraints.txt tests/oracles/requirement
 
 test-oracles: $(VENV)-oracles/.ready  ## compare with PyTorch and the field's packages (own environment)
 	$(VENV)-oracles/bin/python -m pytest -m oracle tests/oracles
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(PIP) --editable '.[browser]'
+	@touch $@
+
+test-browser: $(VENV)/.browser  ## look at the report in a headless Chromium (Debian: apt-get install chromium)
+	$(PYTEST) -m browser tests/browser
 
 soak: $(VENV)/.dev  ## run the long sweeps
 	$(PYTEST) -m soak --timeout 7200

@@ -62,6 +62,7 @@ def test_the_sessions_of_the_readme_print_what_it_shows(built: Path) -> None:
 def test_the_shell_commands_of_the_readme_run(built: Path, tmp_path: Path) -> None:
     demo = ROOT / "pipeline" / "filterdb" / "demo"
     shutil.copytree(demo / "zoo", tmp_path / "models")
+    shutil.copy(demo / "zoo" / "cls-shapes-resnet-fit.onnx", tmp_path / "models" / "mine.onnx")
     shutil.copy(demo / "models.csv", tmp_path / "models.csv")
     commands = [
         line.split("#")[0].split()

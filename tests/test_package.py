@@ -19,6 +19,7 @@ HEAVY = {"dask", "distributed", "matplotlib", "numba", "onnx", "typer", "torch",
 
 def test_the_public_names_are_exactly_these() -> None:
     assert sorted(filterdb.__all__) == [
+        "Figures",
         "FilterDB",
         "FilterDBError",
         "Results",

@@ -8,6 +8,7 @@ from filterdb.errors import FilterDBError
 
 if TYPE_CHECKING:
     from filterdb.api import (
+        Figures,
         FilterDB,
         Results,
         Shifts,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Figures",
     "FilterDB",
     "FilterDBError",
     "Results",

@@ -14,11 +14,11 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from filterdb import __version__
-from filterdb.commands import analysis, data, exchange, figures
+from filterdb.commands import analysis, data, exchange, figures, probe, report
 from filterdb.commands.shared import Interrupted, app, show
 from filterdb.errors import FilterDBError, OutputError
 
-ROOMS: Final = (data, analysis, figures, exchange)
+ROOMS: Final = (data, analysis, figures, report, probe, exchange)
 """Where the commands are; to load them is to add them."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -28,11 +28,14 @@ def folder(tmp_path: Path) -> Path:
 
 def texts(document: Any) -> list[str]:
     """What the cells print and show, as text: a picture may differ with every version of what draws it."""
-    shown = []
-    for cell in document.cells:
-        for output in cell.get("outputs", ()):
-            shown.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
-    return shown
+    # A cell at a time: on a slow machine what it prints comes in several pieces.
+    return [
+        "".join(
+            output.get("text") or output.get("data", {}).get("text/plain", "")
+            for output in cell.get("outputs", ())
+        )
+        for cell in document.cells
+    ]
 
 
 def test_there_are_notebooks() -> None:

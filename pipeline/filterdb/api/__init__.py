@@ -7,10 +7,11 @@ import os
 import pandas as pd
 
 from filterdb.api.database import FilterDB
+from filterdb.api.drawings import Figures
 from filterdb.api.results import Measure, Results, Weighting
 from filterdb.api.shifts import Shifts
 
-__all__ = ["FilterDB", "Results", "Shifts", "measure_shift", "open", "open_results"]
+__all__ = ["Figures", "FilterDB", "Results", "Shifts", "measure_shift", "open", "open_results"]
 
 
 def open(  # noqa: A001 - filterdb.open is the name people expect

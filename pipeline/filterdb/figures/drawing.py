@@ -8,16 +8,21 @@ from typing import Final, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
+from filterdb.errors import printable
 from filterdb.figures.style import styled
 
 Kind = Literal["png", "svg"]
 KINDS: Final[tuple[Kind, ...]] = ("png", "svg")
 
+SCREEN_DPI: Final = 120
+"""Pixels an inch where a notebook shows a figure: small type can be read, and files stay small."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Drawing:
-    """A figure with its numbers.
+    """A figure with its numbers; a notebook shows the figure.
 
     Parameters
     ----------
@@ -33,6 +38,21 @@ class Drawing:
     figure: Figure
     data: pd.DataFrame
     caption: str
+
+    def __repr__(self) -> str:
+        width, height = self.figure.get_size_inches()
+        size = f"{width:.1f} x {height:.1f} inches, {len(self.data):,} rows of data"
+        return printable(f"<Drawing, {size}: {self.caption}>")
+
+    def _repr_png_(self) -> bytes:
+        # In 256 colours, which eyes do not tell from all, a notebook stays a quarter as large.
+        with Image.open(io.BytesIO(self.render("png", dpi=SCREEN_DPI))) as image:
+            small = image.convert("RGB").quantize(
+                256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+            )
+        buffer = io.BytesIO()
+        small.save(buffer, "png", optimize=True)
+        return buffer.getvalue()
 
     def render(self, kind: Kind, *, dpi: int = 300) -> bytes:
         """Return the figure as a file's content: the same bytes for the same figure, without a date.

@@ -1,1 +1,20 @@
-"""Tables and figures to one HTML page."""
+"""Tables and figures in, one HTML page out that a person reads; nothing here reads a file of data."""
+
+from __future__ import annotations
+
+from filterdb.report.blocks import Page
+from filterdb.report.compose import Material, compose
+from filterdb.report.notable import Notable, notable
+from filterdb.report.render import fingerprint, inputs_of, is_ours, render
+
+__all__ = [
+    "Material",
+    "Notable",
+    "Page",
+    "compose",
+    "fingerprint",
+    "inputs_of",
+    "is_ours",
+    "notable",
+    "render",
+]

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterdb import shift
-from filterdb.errors import CorruptDataError
+from filterdb.config import FiguresConfig
+from filterdb.errors import CorruptDataError, UsageError, nearest
 from filterdb.run import results
 from filterdb.run.results import Results
 from filterdb.shift import AxisShift, Basis, CoordinateSystem, fit_basis
@@ -120,6 +121,33 @@ def deviations(cube: Cube, view: View, coordinates: CoordinateSystem) -> NDArray
 def counts(cube: Cube, view: View) -> NDArray[np.int64]:
     """Return the counts of each group: groups x components x bins."""
     return cube.group_counts(view.codes, len(view.groups))
+
+
+def require_models(found: Results, settings: FiguresConfig) -> None:
+    """Refuse a model that is not there.
+
+    Parameters
+    ----------
+    found
+        Results.
+    settings
+        How figures are drawn.
+
+    Raises
+    ------
+    UsageError
+        If a model that is named is not in the data set.
+    """
+    known = found.models["model"].tolist()
+    for name in settings.models:
+        if name not in known:
+            close = nearest(name, known)
+            raise UsageError(
+                f"the data set has no model {name!r}",
+                where="models",
+                expected=f"the name of one of its {len(known):,} models",
+                hint=f"did you mean {close!r}?" if close else "filterdb info lists them",
+            )
 
 
 def chosen_models(found: Results, names: tuple[str, ...]) -> list[Any]:

@@ -12,14 +12,13 @@ import matplotlib as mpl
 import filterdb
 from filterdb import figures
 from filterdb.config import FiguresConfig, RunConfig
-from filterdb.errors import UsageError, nearest
 from filterdb.figures import Drawing
+from filterdb.run import figure_views as views
 from filterdb.run import files, place, provenance, results
 from filterdb.run.figure_plan import Plan
 from filterdb.run.measuring import digest
 from filterdb.run.progress import progress
 from filterdb.run.provenance import Timings
-from filterdb.run.results import Results
 from filterdb.store import open_dataset
 
 FORMAT_VERSION: Final = 1
@@ -83,7 +82,7 @@ def draw(
             place.tidy(out, FOLDER)
             return FiguresReport("fresh", out, captions)
         found = results.load(results_folder, dataset=file.content_hash)
-        _require_models(found, config.figures)
+        views.require_models(found, config.figures)
         with place.held(out, FOLDER) as staging:
             plan = Plan(file, found, config.figures)
             captions = _write(
@@ -110,19 +109,6 @@ def _fresh(out: Path, inputs: str) -> dict[str, str] | None:
     if sorted(stated.get("files", ())) != place.files_in(out):
         return None
     return {str(name): str(text) for name, text in dict(stated.get("captions", {})).items()}
-
-
-def _require_models(found: Results, settings: FiguresConfig) -> None:
-    known = found.models["model"].tolist()
-    for name in settings.models:
-        if name not in known:
-            close = nearest(name, known)
-            raise UsageError(
-                f"the data set has no model {name!r}",
-                where="models",
-                expected=f"the name of one of its {len(known):,} models",
-                hint=f"did you mean {close!r}?" if close else "filterdb info lists them",
-            )
 
 
 def _write(

@@ -1,0 +1,237 @@
+"""The layers of one model over one data set: activations, batch by batch, and in passes that fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.errors import ModelError, UsageError
+from filterdb.onnxgraph.probing import InnerLayer, InnerModel
+from filterdb.probe.data import Data, Source, open_data
+from filterdb.probe.options import Setup
+from filterdb.probe.runtime import Array, Runtime
+from filterdb.probe.select import choose, skip
+from filterdb.types import SkippedLayer
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A layer whose activations are looked at.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    position
+        Its place among the chosen layers, in the order of execution.
+    shape
+        What its activations are for one row of data.
+    row_bytes
+        Bytes of these.
+    """
+
+    layer: InnerLayer
+    position: int
+    shape: tuple[int, ...]
+    row_bytes: int
+
+    @property
+    def width(self) -> int:
+        """Values of one row."""
+        return math.prod(self.shape)
+
+
+class Activations:
+    """The chosen layers of a model over data.
+
+    Parameters
+    ----------
+    model
+        The model.
+    data
+        The data.
+    setup
+        How it is run.
+    layers
+        Names of layers that stand in for those of the setup.
+
+    Raises
+    ------
+    UsageError
+        If the data is not what the model takes, or no chosen layer can be looked at.
+    ModelError
+        If the model cannot be run.
+    """
+
+    def __init__(
+        self, model: InnerModel, data: Data, setup: Setup, *, layers: Sequence[str] | None = None
+    ) -> None:
+        self.model, self.setup = model, setup
+        chosen, skipped = choose(model, setup, layers=layers)
+        runtime = self._open(chosen)
+        self._fixed = _fixed_rows(runtime)
+        self.source: Source = open_data(data, runtime.inputs, setup)
+        self.taps, refused = self._try(chosen, runtime)
+        self.skipped: tuple[SkippedLayer, ...] = (*skipped, *refused)
+        if not self.taps:
+            raise UsageError(
+                f"no chosen layer can be looked at: {self.skipped[0].name}: {self.skipped[0].reason}",
+                where=model.path,
+                expected="layers whose first dimension counts rows",
+            )
+        self._first: tuple[Runtime, set[str]] | None = (runtime, {tap.layer.tensor for tap in self.taps})
+        rows = len(self.source)
+        if setup.limit is not None and setup.limit < rows:
+            drawn = np.random.default_rng(setup.seed).permutation(rows)[: setup.limit]
+            self.rows: NDArray[np.intp] = np.sort(drawn).astype(np.intp)
+        else:
+            self.rows = np.arange(rows, dtype=np.intp)
+
+    def passes(self, rows: int, *, itemsize: int = 0) -> list[tuple[Tap, ...]]:
+        """Return the layers in groups, each of which fits into the memory that is set.
+
+        Parameters
+        ----------
+        rows
+            Rows that are held at once.
+        itemsize
+            Bytes of a value where activations are kept in another type.
+        """
+        groups: list[list[Tap]] = []
+        filled = 0
+        for tap in self.taps:
+            size = rows * (tap.width * itemsize if itemsize else tap.row_bytes)
+            if not groups or filled + size > self.setup.memory:
+                groups.append([])
+                filled = 0
+            groups[-1].append(tap)
+            filled += size
+        return [tuple(group) for group in groups]
+
+    def open(self, taps: Sequence[Tap]) -> Reader:
+        """Return what runs the model for some of the layers."""
+        if self._first is not None and self._first[1] == {tap.layer.tensor for tap in taps}:
+            return Reader(self, taps, self._first[0])
+        # The session that the layers were tried with gives out all of them, which is too much at once.
+        self._first = None
+        return Reader(self, taps, self._open([tap.layer for tap in taps]))
+
+    def _open(self, layers: Sequence[InnerLayer]) -> Runtime:
+        tensors = [layer.tensor for layer in layers]
+        return Runtime(self.model, tensors, threads=self.setup.threads, seed=self.setup.seed)
+
+    def _try(
+        self, chosen: Sequence[InnerLayer], runtime: Runtime
+    ) -> tuple[tuple[Tap, ...], tuple[SkippedLayer, ...]]:
+        """Run a few rows, to see what each layer gives."""
+        usable = [layer for layer in chosen if layer.tensor not in runtime.unusable]
+        refused = {
+            layer.name: f"its result is of the type {runtime.unusable[layer.tensor]}"
+            for layer in chosen
+            if layer.tensor in runtime.unusable
+        }
+        count = self._fixed or min(2, len(self.source))
+        first = np.minimum(np.arange(count), len(self.source) - 1).astype(np.intp)
+        values = runtime.run(self.source.read(first), [layer.tensor for layer in usable])
+        taps: list[Tap] = []
+        for layer, value in zip(usable, values, strict=True):
+            rows = _by_row(value, layer)
+            if rows.ndim == 0 or len(rows) != count:
+                shape = f"of the shape {list(value.shape)}" if value.ndim else "a single number"
+                refused[layer.name] = f"its result is {shape} for {count} rows of data"
+            elif rows.size == 0:
+                refused[layer.name] = f"its result is empty: its shape is {list(value.shape)}"
+            else:
+                size = rows.itemsize * math.prod(rows.shape[1:])
+                taps.append(Tap(layer, len(taps), rows.shape[1:], size))
+        named = [layer for layer in chosen if layer.name in refused]
+        return tuple(taps), tuple(skip(layer, refused[layer.name]) for layer in named)
+
+    @property
+    def fixed(self) -> int | None:
+        """How many rows the model takes at once, where it takes no other number."""
+        return self._fixed
+
+
+class Reader:
+    """Runs a model for some of its layers.
+
+    Parameters
+    ----------
+    activations
+        The model and its data.
+    taps
+        The layers.
+    runtime
+        The model, ready to run.
+    """
+
+    def __init__(self, activations: Activations, taps: Sequence[Tap], runtime: Runtime) -> None:
+        self.taps = tuple(taps)
+        self._source, self._fixed, self._runtime = activations.source, activations.fixed, runtime
+        self._path = activations.model.path
+
+    def read(self, rows: NDArray[np.intp]) -> Iterator[tuple[Tap, Array]]:
+        """Yield each layer with its activations for some rows of the data; the rows are the first axis.
+
+        Parameters
+        ----------
+        rows
+            Which rows.
+        """
+        values = self._forward(rows)
+        for tap in self.taps:
+            # What has been passed on is let go, layer by layer.
+            yield tap, values.pop(tap.position)
+
+    def _forward(self, rows: NDArray[np.intp]) -> dict[int, Array]:
+        step = self._fixed or len(rows)
+        parts: list[list[Array]] = [[] for _ in self.taps]
+        tensors = [tap.layer.tensor for tap in self.taps]
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            # A model of a fixed batch gets the last row again, and what comes of that is cut off.
+            padded = np.concatenate([part, np.repeat(part[-1:], step - len(part))])
+            for place, value in enumerate(self._runtime.run(self._source.read(padded), tensors)):
+                tap = self.taps[place]
+                by_row = _by_row(value, tap.layer)
+                if by_row.shape != (len(padded), *tap.shape):
+                    raise self._changed(tap, value)
+                parts[place].append(by_row[: len(part)])
+        joined = [found[0] if len(found) == 1 else np.concatenate(found) for found in parts]
+        return {tap.position: value for tap, value in zip(self.taps, joined, strict=True)}
+
+    def _changed(self, tap: Tap, value: Array) -> ModelError:
+        return ModelError(
+            f"the layer {tap.layer.name} gives the shape {list(value.shape)} for some rows of the data,"
+            f" and {list(tap.shape)} a row for others",
+            where=self._path,
+            expected="one shape for all rows",
+            hint="choose other layers with --layers",
+        )
+
+
+def batches(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows in batches; the last one may be shorter."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _fixed_rows(runtime: Runtime) -> int | None:
+    # What follows the first input may be states, or sizes, that do not count rows.
+    return next((port.shape[0] for port in runtime.inputs if port.shape), None) or None
+
+
+def _by_row(value: Array, layer: InnerLayer) -> Array:
+    """Return activations with the rows first; a recurrent layer has its time and directions before them."""
+    if layer.axes == "recurrent" and value.ndim == 4:
+        steps, directions, rows, width = value.shape
+        return value.transpose(2, 0, 1, 3).reshape(rows, steps, directions * width)
+    if layer.axes == "recurrent" and value.ndim == 3:
+        directions, rows, width = value.shape
+        return value.transpose(1, 0, 2).reshape(rows, directions * width)
+    return value

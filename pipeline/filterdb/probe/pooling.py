@@ -1,0 +1,84 @@
+"""How the activations of a layer become rows of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterdb.onnxgraph.probing import Axes
+
+Pooling: TypeAlias = Literal["channelwise", "mean", "max", "median", "flatten"]
+
+POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
+_BLOCK: Final = 1 << 22
+
+
+def pooled(values: NDArray[Any], axes: Axes, pooling: str) -> NDArray[Any]:
+    """Return activations as (rows, features) or, channelwise, as (rows, features, places).
+
+    Of a sequence, the last step counts, whatever the pooling.
+
+    Parameters
+    ----------
+    values
+        Activations with the rows of the data first.
+    axes
+        How they are laid out.
+    pooling
+        What becomes of the places of an image: each is a row of its own (``channelwise``), or they are
+        summed up, or they are features.
+    """
+    if values.ndim <= 2:
+        return values.reshape(len(values), -1)
+    if axes in ("sequence", "recurrent") and values.ndim == 3:
+        return values[:, -1]
+    if axes == "channels_last":
+        values = np.moveaxis(values, -1, 1)
+    places = values.reshape(*values.shape[:2], -1)
+    if pooling == "channelwise":
+        return places
+    if pooling == "flatten":
+        return places.reshape(len(places), -1)
+    if pooling == "mean":
+        return np.asarray(places.mean(axis=2, dtype=np.float64))
+    if pooling == "max":
+        return np.asarray(places.max(axis=2))
+    lower = (places.shape[2] - 1) // 2
+    return np.partition(places, lower, axis=2)[:, :, lower]
+
+
+def width_of(shape: tuple[int, ...], axes: Axes, pooling: str) -> int:
+    """Return how many features pooled activations have.
+
+    Parameters
+    ----------
+    shape
+        Of the activations of one row.
+    axes, pooling
+        As for :func:`pooled`.
+    """
+    # No more than shapes is needed, and this one takes no memory.
+    found = pooled(
+        np.broadcast_to(np.int8(0), (1, *shape)), axes, pooling if pooling == "flatten" else "channelwise"
+    )
+    return int(found.shape[1])
+
+
+def columns(features: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """Yield features as float64 blocks of the shape (features, observations), in order.
+
+    Parameters
+    ----------
+    features
+        What :func:`pooled` returns.
+    """
+    width = features.shape[1]
+    places = features.shape[2] if features.ndim == 3 else 1
+    step = max(1, _BLOCK // max(1, width * places))
+    for start in range(0, len(features), step):
+        part = features[start : start + step]
+        part = part.transpose(1, 0, 2).reshape(width, -1) if part.ndim == 3 else part.T
+        yield np.ascontiguousarray(part, np.float64)

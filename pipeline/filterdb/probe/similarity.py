@@ -1,0 +1,362 @@
+"""CKA: how alike two layers represent the same data, for every pair of layers of two models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from filterdb.errors import UsageError
+from filterdb.onnxgraph.probing import open_inside
+from filterdb.probe.data import Data
+from filterdb.probe.engine import Activations, Tap, batches
+from filterdb.probe.options import Options, Setup
+from filterdb.probe.runtime import Array
+from filterdb.types import SkippedLayer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST_ROWS: Final = 4
+"""The unbiased estimate divides by n (n - 3)."""
+
+VARIANCE: Final = 1e-12
+"""A layer does not vary whose variance is a smaller share of its mean square: float32 rounds to 1e-7."""
+
+_COLUMNS: Final = 1 << 16
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The layers of one of the two models.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    data
+        Where its data comes from.
+    layers, ops
+        Names and operators of its layers, in the order of execution.
+    hsic
+        The HSIC of each layer with itself.
+    reasons
+        Why a layer has no CKA; empty where it has.
+    skipped
+        Chosen layers that cannot be looked at.
+    """
+
+    model: str
+    data: str
+    layers: tuple[str, ...]
+    ops: tuple[str, ...]
+    hsic: Floats
+    reasons: tuple[str, ...]
+    skipped: tuple[SkippedLayer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CKAResult:
+    """The CKA of every pair of layers.
+
+    Parameters
+    ----------
+    a, b
+        The two models.
+    values
+        The CKA of layer i of `a` and layer j of `b`; NaN where it is not defined.
+    hsic
+        Their HSIC.
+    rows, batch, batches, dropped
+        Rows of data that were used, rows and number of batches, and rows of a short last batch, left out.
+    seed
+        What the order of the rows was drawn by; None where they are in the order of the data.
+    """
+
+    a: Side
+    b: Side
+    values: Floats
+    hsic: Floats
+    rows: int
+    batch: int
+    batches: int
+    dropped: int
+    seed: int | None
+
+    def reason(self, i: int, j: int) -> str:
+        """Return why a pair has no CKA; nothing where it has."""
+        found = [
+            f"{side.layers[place]}: {side.reasons[place]}"
+            for side, place in ((self.a, i), (self.b, j))
+            if side.reasons[place]
+        ]
+        return "; ".join(dict.fromkeys(found))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a pair of layers."""
+        import pandas as pd
+
+        rows = [
+            {
+                "layer_a": name_a,
+                "layer_b": name_b,
+                "op_a": self.a.ops[i],
+                "op_b": self.b.ops[j],
+                "position_a": i,
+                "position_b": j,
+                "cka": self.values[i, j],
+                "hsic_ab": self.hsic[i, j],
+                "hsic_aa": self.a.hsic[i],
+                "hsic_bb": self.b.hsic[j],
+                "reason": self.reason(i, j),
+            }
+            for i, name_a in enumerate(self.a.layers)
+            for j, name_b in enumerate(self.b.layers)
+        ]
+        return pd.DataFrame(rows)
+
+
+def cka(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str] | None = None,
+    *,
+    data: Data = None,
+    data_b: Data = None,
+    layers: Sequence[str] = (),
+    layers_b: Sequence[str] | None = None,
+    shuffle: bool = True,
+    **options: Unpack[Options],
+) -> CKAResult:
+    """Return the minibatch CKA of every pair of chosen layers of two models.
+
+    Parameters
+    ----------
+    a, b
+        The model files; one model is compared with itself.
+    data, data_b
+        What goes through the models; `data_b` is for the second, row for row what `data` is for the first.
+        scikit-learn's digits where not given.
+    layers, layers_b
+        Names of layers, with ``*`` and ``?``; those of the second model are chosen as those of the first
+        where not given.
+    shuffle
+        Draw the order of the rows by the seed. Data is often sorted by class, and batches of one class say
+        little.
+    **options
+        As for :class:`~filterdb.probe.options.Setup`.
+
+    Raises
+    ------
+    UsageError
+        If the two data sets are not of equal length, or a batch is too small.
+    ModelError
+        If a model cannot be used.
+    """
+    setup = Setup.of(layers, options)
+    if setup.batch < LEAST_ROWS:
+        raise UsageError(f"a batch has {setup.batch} rows", expected=f"at least {LEAST_ROWS} for CKA")
+    with threadpool_limits(1, "blas"):
+        first = Activations(open_inside(a), data, setup)
+        same = _same(a, b) and data_b is None and (layers_b is None or tuple(layers_b) == setup.layers)
+        second = first
+        if not same:
+            theirs = data if data_b is None else data_b
+            second = Activations(open_inside(a if b is None else b), theirs, setup, layers=layers_b)
+        return _compare(first, second, setup, shuffle=shuffle)
+
+
+def _same(a: str | os.PathLike[str], b: str | os.PathLike[str] | None) -> bool:
+    if b is None:
+        return True
+    try:
+        return Path(a).samefile(b)
+    except OSError:
+        return False
+
+
+def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: bool) -> CKAResult:
+    if len(first.source) != len(second.source):
+        raise UsageError(
+            f"the two data sets have {len(first.source):,} and {len(second.source):,} rows",
+            where=f"{first.source.about}, {second.source.about}",
+            expected="as many rows in both, row for row the same thing",
+        )
+    rows = np.random.default_rng(setup.seed).permutation(first.rows) if shuffle else first.rows
+    if len(rows) < LEAST_ROWS:
+        raise UsageError(f"there are {len(rows)} rows of data", expected=f"at least {LEAST_ROWS} for CKA")
+    size = min(setup.batch, len(rows))
+    count = len(rows) // size  # a short last batch would weigh as much as a full one
+    sums = _Sums.of(len(first.taps), len(second.taps))
+    grams = _Grams(first), _Grams(second) if second is not first else None
+    with ExitStack() as stack:
+        shown = stack.enter_context(setup.progress("cka", count * size, "rows"))
+        for part in batches(rows[: count * size], size):
+            ours = grams[0].of(part)
+            sums.add(ours, ours if grams[1] is None else grams[1].of(part), size)
+            shown.advance(size)
+    return _result(first, second, sums, size, count, len(rows), setup.seed if shuffle else None)
+
+
+class _Grams:
+    """The U-centred Gram matrices of a model's layers on one batch, and how much the layers vary.
+
+    HSIC with the unbiased estimate is an inner product of such matrices, so that all pairs of layers are
+    one product of two matrices.
+    """
+
+    def __init__(self, activations: Activations) -> None:
+        taps = activations.taps
+        self.count = len(taps)
+        groups = activations.passes(min(activations.setup.batch, len(activations.rows)))
+        self._readers = [activations.open(group) for group in groups]
+
+    def of(self, rows: NDArray[np.intp]) -> _Batch:
+        n = len(rows)
+        centred = np.zeros((self.count, n * n))
+        variance, square = np.zeros(self.count), np.zeros(self.count)
+        finite = np.ones(self.count, bool)
+        for tap, values in self._all(rows):
+            gram, variance[tap.position], square[tap.position] = gram_of(values)
+            finite[tap.position] = bool(np.isfinite(gram).all())
+            if finite[tap.position]:
+                centred[tap.position] = u_centred(gram).reshape(-1)
+        return _Batch(centred, variance, square, finite)
+
+    def _all(self, rows: NDArray[np.intp]) -> Iterator[tuple[Tap, Array]]:
+        for reader in self._readers:
+            yield from reader.read(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    centred: Floats
+    variance: Floats
+    square: Floats
+    finite: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over batches, one after the other."""
+
+    hsic: Floats
+    a: _Own
+    b: _Own
+
+    @classmethod
+    def of(cls, count_a: int, count_b: int) -> _Sums:
+        return cls(np.zeros((count_a, count_b)), _Own.of(count_a), _Own.of(count_b))
+
+    def add(self, a: _Batch, b: _Batch, n: int) -> None:
+        scale = n * (n - 3)
+        self.hsic += a.centred @ b.centred.T / scale
+        self.a.add(a, scale)
+        self.b.add(b, scale)
+
+
+@dataclass(slots=True)
+class _Own:
+    hsic: Floats
+    variance: Floats
+    square: Floats
+    finite: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, count: int) -> _Own:
+        return cls(np.zeros(count), np.zeros(count), np.zeros(count), np.ones(count, bool))
+
+    def add(self, batch: _Batch, scale: int) -> None:
+        self.hsic += np.einsum("ij,ij->i", batch.centred, batch.centred) / scale
+        self.variance += batch.variance
+        self.square += batch.square
+        self.finite &= batch.finite
+
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(map(self._reason, range(len(self.hsic))))
+
+    def _reason(self, i: int) -> str:
+        if not self.finite[i]:
+            return "its activations hold NaN or infinity"
+        if self.square[i] == 0:
+            return "all its activations are zero"
+        if self.variance[i] <= VARIANCE * self.square[i]:
+            return "its activations do not vary"
+        # With an estimate that is unbiased, what hardly varies can come out below zero.
+        return "" if self.hsic[i] > 0 else "its HSIC with itself is not above zero"
+
+
+def _result(
+    first: Activations, second: Activations, sums: _Sums, size: int, count: int, rows: int, seed: int | None
+) -> CKAResult:
+    hsic = sums.hsic / count
+    sides = _side(first, sums.a, count), _side(second, sums.b, count)
+    norms = []
+    for side in sides:
+        good = np.array([not reason for reason in side.reasons], bool)
+        norms.append(np.sqrt(np.where(good, side.hsic, np.nan)))
+    values = hsic / np.outer(*norms)
+    return CKAResult(*sides, values, hsic, size * count, size, count, rows - size * count, seed)
+
+
+def _side(activations: Activations, own: _Own, count: int) -> Side:
+    layers = [tap.layer for tap in activations.taps]
+    return Side(
+        model=str(activations.model.path),
+        data=activations.source.about,
+        layers=tuple(layer.name for layer in layers),
+        ops=tuple(layer.op_type for layer in layers),
+        hsic=own.hsic / count,
+        reasons=own.reasons(),
+        skipped=activations.skipped,
+    )
+
+
+def gram_of(features: NDArray[Any]) -> tuple[Floats, float, float]:
+    """Return the Gram matrix of features about their mean, their variance, and their mean square, times rows.
+
+    Parameters
+    ----------
+    features
+        One row a row of data, of any further shape.
+    """
+    flat = features.reshape(len(features), -1)
+    gram = np.zeros((len(flat), len(flat)))
+    square = 0.0
+    with np.errstate(all="ignore"):
+        for start in range(0, flat.shape[1], _COLUMNS):
+            part = flat[:, start : start + _COLUMNS].astype(np.float64)
+            square += float(np.einsum("ij,ij->", part, part))
+            # U-centring makes nothing of the mean, but beside a large one the differences lose their digits.
+            part -= part.mean(axis=0)
+            gram += part @ part.T
+    return gram, float(np.trace(gram)), square
+
+
+def u_centred(gram: Floats) -> Floats:
+    """Return a Gram matrix with its diagonal left out and its rows and columns brought to zero.
+
+    Parameters
+    ----------
+    gram
+        A symmetric matrix of at least four rows.
+    """
+    n = len(gram)
+    centred = gram.copy()
+    np.fill_diagonal(centred, 0.0)
+    sums = centred.sum(axis=1)
+    centred += sums.sum() / ((n - 1) * (n - 2)) - (sums[:, None] + sums[None, :]) / (n - 2)
+    np.fill_diagonal(centred, 0.0)
+    return centred
+
+
+def model_name(side: Side) -> str:
+    """Return what a figure or a table calls a model."""
+    return Path(side.model).stem

@@ -1,0 +1,311 @@
+"""Saturation: how many of a layer's directions its activations use."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from filterdb.onnxgraph.probing import open_inside
+from filterdb.probe.data import Data
+from filterdb.probe.engine import Activations, Tap, batches
+from filterdb.probe.options import Options, Setup, require_choice, require_share
+from filterdb.probe.pooling import POOLINGS, columns, pooled, width_of
+from filterdb.probe.similarity import VARIANCE
+from filterdb.types import SkippedLayer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rule: TypeAlias = Literal["plain", "delve"]
+
+RULES: Final[tuple[str, ...]] = get_args(Rule)
+TAIL: Final = 0.5
+"""A tail is below this share of the mean saturation."""
+
+_ROUNDING: Final = 1e-12
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSaturation:
+    """What the activations of one layer span.
+
+    Parameters
+    ----------
+    layer, op_type, kind
+        The layer.
+    saturation
+        `dimension` / `features`; NaN where it is not defined.
+    dimension
+        Intrinsic dimension: how many leading eigenvalues of the covariance it takes.
+    features
+        How many features the layer has.
+    observations
+        How many rows of features went into the covariance, of which it can have no more directions.
+    trace, determinant, log_determinant
+        Of the covariance.
+    tail
+        Whether it belongs to the tail.
+    reason
+        Why there is no saturation; empty where there is.
+    """
+
+    layer: str
+    op_type: str
+    kind: str
+    saturation: float
+    dimension: int
+    features: int
+    observations: int
+    trace: float
+    determinant: float
+    log_determinant: float
+    tail: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SaturationResult:
+    """The saturation of every chosen layer, in the order of execution.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    data
+        Where the data comes from.
+    layers
+        The layers.
+    skipped
+        Chosen layers that cannot be looked at.
+    delta, pooling, rule
+        As they were asked for.
+    rows
+        Rows of data that were used.
+    """
+
+    model: str
+    data: str
+    layers: tuple[LayerSaturation, ...]
+    skipped: tuple[SkippedLayer, ...]
+    delta: float
+    pooling: str
+    rule: str
+    rows: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a layer."""
+        import pandas as pd
+
+        names = LayerSaturation.__slots__
+        rows = [
+            {"position": place, **{name: getattr(layer, name) for name in names}}
+            for place, layer in enumerate(self.layers)
+        ]
+        return pd.DataFrame(rows, columns=["position", *names])
+
+
+def saturation(
+    model: str | os.PathLike[str],
+    *,
+    data: Data = None,
+    layers: Sequence[str] = (),
+    delta: float = 0.99,
+    pooling: str = "channelwise",
+    rule: str = "plain",
+    **options: Unpack[Options],
+) -> SaturationResult:
+    """Return the share of the directions of each layer that explain nearly all of its variance.
+
+    Parameters
+    ----------
+    model
+        The model file.
+    data
+        What goes through the model; scikit-learn's digits where not given.
+    layers
+        Names of layers, with ``*`` and ``?``.
+    delta
+        The share of the variance that is to be explained.
+    pooling
+        ``channelwise``, ``mean``, ``max``, ``median`` or ``flatten``.
+    rule
+        ``plain``, or ``delve``: as delve counts.
+    **options
+        As for :class:`~filterdb.probe.options.Setup`.
+
+    Raises
+    ------
+    UsageError
+        If an option or the data cannot be used.
+    ModelError
+        If the model cannot be used.
+    """
+    require_share("delta", delta)
+    require_choice("pooling", pooling, POOLINGS)
+    require_choice("rule", rule, RULES)
+    setup = Setup.of(layers, options)
+    with threadpool_limits(1, "blas"):
+        activations = Activations(open_inside(model), data, setup)
+        found = _measure(activations, setup, delta, pooling, rule)
+    return SaturationResult(
+        model=str(activations.model.path),
+        data=activations.source.about,
+        layers=_with_tail(found, activations.taps),
+        skipped=activations.skipped,
+        delta=delta,
+        pooling=pooling,
+        rule=rule,
+        rows=len(activations.rows),
+    )
+
+
+def _measure(
+    activations: Activations, setup: Setup, delta: float, pooling: str, rule: str
+) -> list[LayerSaturation]:
+    found = {}
+    groups = activations.passes(min(setup.batch, len(activations.rows)))
+    with setup.progress("saturation", len(groups) * len(activations.rows), "rows") as shown:
+        for group in groups:
+            sums = {
+                tap.position: Covariance(width)
+                for tap in group
+                if _fits(width := width_of(tap.shape, tap.layer.axes, pooling), setup)
+            }
+            reader = activations.open(group)
+            for part in batches(activations.rows, setup.batch):
+                for tap, values in reader.read(part):
+                    if tap.position in sums:
+                        sums[tap.position].add(pooled(values, tap.layer.axes, pooling))
+                shown.advance(len(part))
+            for tap in group:
+                width = width_of(tap.shape, tap.layer.axes, pooling)
+                found[tap.position] = _layer(tap, sums.pop(tap.position, None), width, delta, rule)
+    return [found[place] for place in sorted(found)]
+
+
+def _fits(width: int, setup: Setup) -> bool:
+    # The covariance, and the copy that its eigenvalues are computed in.
+    return 16 * width * width <= setup.memory
+
+
+class Covariance:
+    """The covariance of features, summed up block by block about the mean, in float64.
+
+    Parameters
+    ----------
+    width
+        How many features there are.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self.mean = np.zeros(width)
+        self.scatter = np.zeros((width, width))
+        self.finite = True
+
+    def add(self, features: NDArray[Any]) -> None:
+        """Take features of the shape that :func:`~filterdb.probe.pooling.pooled` returns."""
+        for block in columns(features):
+            mean = block.mean(axis=1)
+            if not np.isfinite(mean).all():
+                self.finite = False
+            if not self.finite:
+                return
+            block -= mean[:, None]
+            # Two blocks merge exactly (Chan); sums of squares that are not centred would cancel.
+            step, total = mean - self.mean, self.count + block.shape[1]
+            self.scatter += block @ block.T
+            self.scatter += np.outer(step, step) * (self.count * block.shape[1] / total)
+            self.mean += step * (block.shape[1] / total)
+            self.count = total
+
+    @property
+    def square(self) -> float:
+        """The mean square of all features, summed."""
+        return float(np.trace(self.scatter)) / self.count + float(self.mean @ self.mean)
+
+    def eigenvalues(self) -> Floats:
+        """Return the eigenvalues of the covariance, the largest first; none is below zero."""
+        return np.asarray(np.maximum(np.linalg.eigvalsh(self.scatter / self.count)[::-1], 0.0))
+
+
+def dimension_of(eigenvalues: Floats, delta: float, rule: str) -> int:
+    """Return how many leading eigenvalues explain a share of their sum.
+
+    Parameters
+    ----------
+    eigenvalues
+        The largest first.
+    delta
+        The share.
+    rule
+        ``plain``: as few as reach the share. ``delve``: those before the share is reached, so one less.
+    """
+    total = eigenvalues.sum()
+    if total <= 0:
+        return 0
+    shares = np.cumsum(eigenvalues / total)
+    if rule == "delve":
+        return int(np.count_nonzero(shares < delta))
+    # Equal eigenvalues reach a share exactly, but for the rounding of their sum.
+    return min(int(np.searchsorted(shares, delta - _ROUNDING)) + 1, len(eigenvalues))
+
+
+def _layer(tap: Tap, sums: Covariance | None, width: int, delta: float, rule: str) -> LayerSaturation:
+    reason = _reason(sums, width)
+    known = (tap.layer.name, tap.layer.op_type, tap.layer.kind)
+    count = 0 if sums is None else sums.count
+    if sums is None or not sums.finite:
+        return LayerSaturation(*known, math.nan, 0, width, count, math.nan, math.nan, math.nan, reason=reason)
+    values = sums.eigenvalues()
+    dimension = 0 if reason else dimension_of(values, delta, rule)
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        log = float(np.log(values).sum())
+        determinant = float(np.exp(log))
+    share = dimension / width
+    if reason and rule != "delve":
+        share = math.nan
+    trace = float(np.trace(sums.scatter)) / sums.count
+    return LayerSaturation(*known, share, dimension, width, count, trace, determinant, log, reason=reason)
+
+
+def _reason(sums: Covariance | None, width: int) -> str:
+    if sums is None:
+        need = 16 * width * width / 1e9
+        return f"the covariance of {width:,} features needs {need:,.1f} GB; see --memory and --pooling"
+    if not sums.finite:
+        return "its activations hold NaN or infinity"
+    if sums.square == 0:
+        return "all its activations are zero"
+    if np.trace(sums.scatter) / sums.count <= VARIANCE * sums.square:
+        return "its activations do not vary"
+    return ""
+
+
+def _with_tail(layers: Sequence[LayerSaturation], taps: Sequence[Tap]) -> tuple[LayerSaturation, ...]:
+    """Mark the tail: the last layers, if all are far less saturated than the model is on average.
+
+    The layer that gives the model's result is left out: its width is that of the task.
+    """
+    inner = [place for place, tap in enumerate(taps) if not tap.layer.final]
+    known = [layers[place].saturation for place in inner if not math.isnan(layers[place].saturation)]
+    tail: set[int] = set()
+    if known:
+        bound = TAIL * sum(known) / len(known)
+        for place in reversed(inner):
+            if not layers[place].saturation < bound and not math.isnan(layers[place].saturation):
+                break
+            tail.add(place)
+    return tuple(_marked(layer, place in tail) for place, layer in enumerate(layers))
+
+
+def _marked(layer: LayerSaturation, tail: bool) -> LayerSaturation:
+    return replace(layer, tail=tail and not math.isnan(layer.saturation))

@@ -1,0 +1,73 @@
+"""Figures of probes: every layer is in them, gaps are said, and odd names harm nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from filterdb.figures.probes import cka_heatmap, saturation_bars, sparsity_scores
+
+
+def pairs(a: int, b: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [(i, j, f"enc.{i}", f"dec.{j}", rng.uniform()) for i in range(a) for j in range(b)]
+    return pd.DataFrame(rows, columns=["position_a", "position_b", "layer_a", "layer_b", "cka"])
+
+
+def layers(count: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"layer": [f"block.{i}" for i in range(count)]})
+    for name in ("saturation", "alpha", "ari", "ami", "fmi"):
+        table[name] = rng.uniform(size=count)
+    return table.assign(tail=np.arange(count) >= count - 2, reason="")
+
+
+def test_the_heatmap_has_every_pair_in_its_place() -> None:
+    table = pairs(3, 5).sample(frac=1, random_state=0)
+    drawing = cka_heatmap(table, models=("a", "b"))
+    values = drawing.figure.axes[0].images[0].get_array()
+    for row in table.itertuples():
+        assert values[row.position_a, row.position_b] == row.cka
+    names = [label.get_text() for label in drawing.figure.axes[0].get_xticklabels()]
+    assert names == [f"dec.{j}" for j in range(5)]
+
+
+def test_what_is_not_defined_is_grey_and_said() -> None:
+    table = pairs(3, 3)
+    table.loc[4, "cka"] = np.nan
+    drawing = cka_heatmap(table, models=("a", "b"))
+    assert drawing.figure.axes[0].images[0].get_array().mask.sum() == 1
+    assert "not defined (1 of 9 pairs)" in drawing.caption
+    empty = layers(4).assign(saturation=np.nan, alpha=np.nan, tail=False)
+    assert "not defined (4 layers)" in saturation_bars(empty, model="m").caption
+    assert "not defined (4 layers)" in sparsity_scores(empty, model="m").caption
+
+
+def test_the_tail_is_marked_where_there_is_one() -> None:
+    drawing = saturation_bars(layers(6), model="m")
+    lines = [line for line in drawing.figure.axes[0].get_lines() if line.get_gid() == "tail"]
+    assert [line.get_ydata()[0] for line in lines] == [3.5]
+    assert len({bar.get_facecolor() for bar in drawing.figure.axes[0].patches}) == 2
+    assert "Orange: the tail, 2 layers." in drawing.caption
+    flat = saturation_bars(layers(6).assign(tail=False), model="m")
+    assert "No tail." in flat.caption
+
+
+def test_scores_are_drawn_layer_by_layer() -> None:
+    table = layers(5)
+    drawing = sparsity_scores(table, model="m")
+    line = drawing.figure.axes[0].get_lines()[0]
+    assert list(line.get_xdata()) == table["alpha"].tolist()
+    assert drawing.data.equals(table)
+
+
+@pytest.mark.parametrize("count", [1, 30, 400])
+def test_any_number_of_layers_and_any_name_are_drawn_without_a_warning(count: int) -> None:
+    odd = ["$x^$", "漢字" * 40, "", "a\x1b[31m", "same", "same"]
+    table = layers(count)
+    table["layer"] = [odd[i % len(odd)] for i in range(count)]
+    assert saturation_bars(table, model="$m$").render("png", dpi=60)[:4] == b"\x89PNG"
+    assert b"<svg" in sparsity_scores(table, model="m").render("svg")
+    wide = pairs(min(count, 60), 2)
+    assert b"<svg" in cka_heatmap(wide, models=("a" * 300, "b")).render("svg")
