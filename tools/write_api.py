@@ -17,6 +17,7 @@ import filterdb
 import write_docs
 from filterdb import errors, measure
 from filterdb.config import demo_folder
+from filterdb.figures import Drawing
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 MODEL = "cls-cells-invres-fit.onnx"
@@ -34,9 +35,22 @@ its models:
 >>> db = filterdb.open("build/demo/dataset.h5")
 ```
 """
-_FIRST = ("open", "FilterDB", "open_results", "Results", "measure_shift", "Shifts", "measure_quality")
+_FIRST = (
+    *("open", "FilterDB", "open_results", "Results", "measure_shift", "Shifts", "Figures"),
+    "measure_quality",
+)
 _LAST = ("FilterDBError", "__version__")
-_RETURNED = (measure.ModelQuality, measure.LayerQuality)
+_RETURNED = {
+    "What measure_quality returns": (
+        "Dictionaries of metrics, which know a little more.",
+        (measure.ModelQuality, measure.LayerQuality),
+    ),
+    "What Figures holds": (
+        "Each figure with its numbers. The functions of `filterdb.figures`, which take frames and arrays, "
+        "return the same.",
+        (Drawing,),
+    ),
+}
 _SECTION = re.compile(r"^(Parameters|Returns|Raises|Examples)\n-+\n", re.MULTILINE)
 _ENTRY = re.compile(r"^(\S[^\n]*)\n((?:    [^\n]*\n?|\n)*)", re.MULTILINE)
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
@@ -62,9 +76,10 @@ def reference() -> str:
     others = [name for name in filterdb.__all__ if name not in (*_FIRST, *_LAST)]
     for name in (*_FIRST, *others):
         sections += _described(f"filterdb.{name}", getattr(filterdb, name))
-    sections.append("## What measure_quality returns\n\nDictionaries of metrics, which know a little more.\n")
-    for kind in _RETURNED:
-        sections += _described(kind.__name__, kind, level=3)
+    for title, (said, kinds) in _RETURNED.items():
+        sections.append(f"## {title}\n\n{said}\n")
+        for kind in kinds:
+            sections += _described(kind.__name__, kind, level=3)
     sections += [_errors(), "## filterdb.\\_\\_version\\_\\_\n\nThe version, as text.\n"]
     return "\n".join(sections)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,3 +122,36 @@ def test_every_phase_is_timed(dataset: Path) -> None:
         records = scan.statistics()
         scan.cube(records, shift.fit_basis(merge_records(records, "scaled")), 70)
     assert list(timings.seconds) == ["workers", "statistics", "range", "counts"]
+
+
+COMPILING = """
+import hashlib, sys
+from pathlib import Path
+from filterdb.config import RunConfig
+from filterdb.run import scans
+from filterdb.shift import fit_basis
+from filterdb.stats import merge_records
+
+with scans.scanner(Path(sys.argv[1]), RunConfig(scheduler="threads", workers=1)) as scan:
+    records = scan.statistics()
+    cube = scan.cube(records, fit_basis(merge_records(records, "scaled")), 70)
+print(hashlib.sha256(cube.rows.tobytes()).hexdigest(), cube.low, cube.high)
+"""
+
+
+def test_the_run_that_compiles_has_the_bits_of_those_that_find_it_compiled(
+    dataset: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", COMPILING, str(dataset)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert first == second

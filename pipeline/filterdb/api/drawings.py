@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from filterdb.config import FiguresConfig
     from filterdb.figures import Drawing
 
+Width = Literal["column", "double"]
+"""Of the page that figures are for."""
+
+Ridges = Literal["auto", "bins", "exact"]
+"""Whether densities are of every filter, or of the bins of the cube."""
+
 
 class Figures:
     """The figures of a data set and its results by name, as ``filterdb figures`` draws them.
@@ -45,18 +51,24 @@ class Figures:
     --------
     >>> figures = filterdb.Figures(db)
     >>> figures
+    <Figures of dataset.h5: 43, along Task, Visual Category, Family, depth_decile>
     >>> [name for name in figures if name.endswith("_Task")][:4]
+    ['drift_Task', 'drift_pairs_Task', 'quality_Task', 'orthogonality_Task']
     >>> drift = figures["drift_Task"]
-    >>> drift
     >>> drift.data.nlargest(2, "D")[["group_a", "group_b", "D"]].round(3)
+               group_a            group_b      D
+    7   Classification  GAN-Discriminator  0.092
+    10  Classification   Super Resolution  0.091
+    >>> drift.figure.get_size_inches().round(1).tolist()
+    [7.0, 6.3]
     """
 
     def __init__(
         self,
         db: FilterDB,
         *,
-        width: Literal["column", "double"] = "double",
-        ridges: Literal["auto", "bins", "exact"] = "auto",
+        width: Width = "double",
+        ridges: Ridges = "auto",
         groups: int = 20,
         models: Sequence[str] = (),
     ) -> None:

@@ -51,9 +51,15 @@ def counted(number: int, noun: str) -> str:
 
 
 def sample(groups: pd.DataFrame) -> str:
-    """Say how large a sample is: its filters, layers and models, as far as they are known."""
-    known = [name for name in SIZES if name in groups]
-    return ", ".join(counted(int(groups[name].sum()), name[:-1]) for name in known)
+    """Say how large a sample is: its filters, layers and models, as far as they are known.
+
+    A model may have layers in several groups: how many models there are in all is an attribute of the frame.
+    """
+    totals = {name: int(groups[name].sum()) for name in SIZES if name in groups}
+    if len(groups) > 1:
+        totals.pop("models", None)
+        totals |= {"models": groups.attrs["models"]} if "models" in groups.attrs else {}
+    return ", ".join(counted(total, name[:-1]) for name, total in totals.items())
 
 
 def characters(inches: float, size: float) -> int:

@@ -93,7 +93,10 @@ def _view(axis: shift.Axis, found: AxisShift) -> View:
         )
     moved = np.array([*(place[name] for name in axis.groups), -1], dtype=np.int64)
     codes = np.where(axis.codes >= 0, moved[axis.codes.clip(-1)], axis.codes)
-    return View(axis.name, axis.ordered, codes, found.groups, found)
+    groups = found.groups.copy()
+    if axis.models is not None:
+        groups.attrs["models"] = len(np.unique(axis.models[codes >= 0]))
+    return View(axis.name, axis.ordered, codes, groups, found)
 
 
 def with_whole(view: View, everything: View) -> pd.DataFrame:

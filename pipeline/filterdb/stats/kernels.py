@@ -18,18 +18,26 @@ from numpy.typing import NDArray
 BLOCK: Final = 512
 
 _ANY_ORDER: Final = {"reassoc", "contract", "nsz"}
-_NO_NAN: Final = {"contract", "nnan", "nsz"}
+_ORDERED: Final = {"contract", "nsz"}
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 
-def _compiled(fastmath: Any = False) -> Any:
+def _compiled(fastmath: Any) -> Any:
     return numba.njit(nogil=True, cache=True, fastmath=fastmath)
 
 
-@_compiled(_NO_NAN)
+_part = numba.njit(inline="always")
+"""A part of a scan, written into it before it is compiled.
+
+A scan must be one unit: of several, the compiler makes other code when it has just compiled them than when it
+finds them in its cache, and sums would differ in their last bits between a first run and the next.
+"""
+
+
+@_part
 def _turn(rows: F32, start: int, n: int, x: F32, largest: F32) -> None:  # pragma: no cover
     """Copy a block of finite filters, turned, and find each one's largest magnitude."""
     for r in range(n):
@@ -42,7 +50,7 @@ def _turn(rows: F32, start: int, n: int, x: F32, largest: F32) -> None:  # pragm
             largest[r] = magnitude if magnitude > largest[r] else largest[r]
 
 
-@_compiled({"contract"})
+@_part
 def _turn_finite(rows: F32, start: int, n: int, x: F32, largest: F32) -> int:  # pragma: no cover
     """Copy the finite ones of a block's filters, turned; return how many there are."""
     kept = 0
@@ -61,7 +69,7 @@ def _turn_finite(rows: F32, start: int, n: int, x: F32, largest: F32) -> int:  #
     return kept
 
 
-@_compiled()
+@_part
 def _take(rows: F32, start: int, n: int, finite: bool, x: F32, largest: F32) -> int:  # pragma: no cover
     """Copy the finite filters of a block; the quick way where all of them are known to be."""
     if finite:
@@ -70,7 +78,7 @@ def _take(rows: F32, start: int, n: int, finite: bool, x: F32, largest: F32) -> 
     return int(_turn_finite(rows, start, n, x, largest))
 
 
-@_compiled({"contract"})
+@_part
 def _scale(x: F32, n: int, largest: F32, scaled: F32) -> None:  # pragma: no cover
     """Divide each filter by its largest magnitude; a zero filter stays zero."""
     for r in range(n):
@@ -80,7 +88,7 @@ def _scale(x: F32, n: int, largest: F32, scaled: F32) -> None:  # pragma: no cov
             scaled[i, r] = x[i, r] / largest[r]
 
 
-@_compiled(_ANY_ORDER)
+@_part
 def _add(x: F32, n: int, centred: F64, count: int, mean: F64, scatter: F64) -> int:  # pragma: no cover
     """Merge a block into moments: centre it on its own mean first, then combine (Chan)."""
     k = x.shape[0]
@@ -107,7 +115,7 @@ def _add(x: F32, n: int, centred: F64, count: int, mean: F64, scatter: F64) -> i
     return count + n
 
 
-@_compiled({"contract"})
+@_part
 def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F32) -> int:  # pragma: no cover
     """Copy the filters that are not sparse, and return how many there are."""
     kept = 0
@@ -119,7 +127,7 @@ def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F32) -> i
     return kept
 
 
-@_compiled(_ANY_ORDER)
+@_part
 def _sums(x: F32, n: int) -> tuple[float, float]:  # pragma: no cover
     total = 0.0
     magnitude = 0.0
@@ -130,7 +138,7 @@ def _sums(x: F32, n: int) -> tuple[float, float]:  # pragma: no cover
     return total, magnitude
 
 
-@_compiled(_ANY_ORDER)
+@_part
 def _deviations(x: F32, n: int, centre: float) -> tuple[float, float]:  # pragma: no cover
     absolute = 0.0
     square = 0.0
@@ -142,7 +150,7 @@ def _deviations(x: F32, n: int, centre: float) -> tuple[float, float]:  # pragma
     return absolute, square
 
 
-@_compiled({"contract", "nsz"})
+@_part
 def _project(scaled: F32, n: int, basis: F64, offset: F64, c: F64) -> None:  # pragma: no cover
     """Coefficients of scaled filters: ``basis @ scaled - offset``."""
     for j in range(basis.shape[0]):
@@ -154,7 +162,7 @@ def _project(scaled: F32, n: int, basis: F64, offset: F64, c: F64) -> None:  # p
                 c[j, r] += loading * scaled[i, r]
 
 
-@_compiled()
+@_compiled(_ANY_ORDER)
 def scan_extent(rows: F32, state: F64) -> None:  # pragma: no cover
     """First scan: add to (finite filters, largest magnitude, sum of values, sum of magnitudes)."""
     k = rows.shape[1]
@@ -170,7 +178,7 @@ def scan_extent(rows: F32, state: F64) -> None:  # pragma: no cover
         state[3] += magnitude
 
 
-@_compiled()
+@_compiled(_ANY_ORDER)
 def scan_moments(
     rows: F32,
     finite: bool,
@@ -205,7 +213,7 @@ def scan_moments(
         counts[2] = _add(other, n, centred, counts[2], means[2], scatters[2])
 
 
-@_compiled()
+@_compiled(_ORDERED)
 def scan_range(rows: F32, finite: bool, basis: F64, offset: F64, extremes: F64) -> None:  # pragma: no cover
     """Third scan: widen the range of all coefficients."""
     k = rows.shape[1]
@@ -224,7 +232,7 @@ def scan_range(rows: F32, finite: bool, basis: F64, offset: F64, extremes: F64) 
     extremes[1] = max(extremes[1], high.max())
 
 
-@_compiled(_NO_NAN)
+@_part
 def _widen(c: F64, n: int, low: F64, high: F64) -> None:  # pragma: no cover
     for j in range(c.shape[0]):
         for r in range(n):
@@ -233,7 +241,7 @@ def _widen(c: F64, n: int, low: F64, high: F64) -> None:  # pragma: no cover
             high[r] = max(high[r], c[j, r])
 
 
-@_compiled()
+@_compiled(_ORDERED)
 def scan_counts(
     rows: F32, finite: bool, basis: F64, offset: F64, low: float, high: float, counts: I64
 ) -> None:  # pragma: no cover
@@ -251,7 +259,7 @@ def scan_counts(
         _count(c, n, low, high, place, counts)
 
 
-@_compiled(_NO_NAN)
+@_part
 def _count(c: F64, n: int, low: float, high: float, place: Any, counts: I64) -> None:  # pragma: no cover
     bins = counts.shape[1] - 1
     factor = bins / (high - low)
