@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from filterdb.config import RunConfig
-from filterdb.run import results
-from filterdb.run.analyze import analyze
+from filterdb.run.analysis import results
+from filterdb.run.analysis.analyze import analyze
 
 
 def main(warm_up: Path, path: Path) -> None:

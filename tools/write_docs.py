@@ -9,7 +9,6 @@ import argparse
 import code
 import contextlib
 import io
-import os
 import re
 import sys
 from pathlib import Path
@@ -105,5 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ["COLUMNS"] = "100"
     main()

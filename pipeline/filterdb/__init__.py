@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         open_results,
     )
     from filterdb.measure import measure_quality
-    from filterdb.run.standing import Standing, compare_model
+    from filterdb.run.model.standing import Standing, compare_model
 
 __version__ = "0.1.0"
 
@@ -38,8 +38,8 @@ __all__ = [
 
 _HOMES = {
     "measure_quality": "filterdb.measure",
-    "Standing": "filterdb.run.standing",
-    "compare_model": "filterdb.run.standing",
+    "Standing": "filterdb.run.model.standing",
+    "compare_model": "filterdb.run.model.standing",
 }
 
 

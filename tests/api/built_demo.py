@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from filterdb.config import RunConfig
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -17,7 +17,7 @@ import filterdb
 from filterdb.config import FiguresConfig, RunConfig
 from filterdb.errors import ConfigError, UsageError
 from filterdb.figures import Drawing
-from filterdb.run.figures import draw
+from filterdb.run.drawing.figures import draw
 
 
 @pytest.fixture(scope="module")

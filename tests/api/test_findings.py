@@ -20,8 +20,8 @@ from filterdb import FilterDB, Results, Shifts, shift
 from filterdb.api import Measure, Weighting
 from filterdb.config import RunConfig
 from filterdb.errors import ColumnError, CorruptDataError, NotADatasetError, StoreError, UsageError
-from filterdb.run.analyze import analyze
-from filterdb.run.results import load
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.analysis.results import load
 from filterdb.shift import Resampling, axis_shift, make_axis, restrict
 from filterdb.shift.divergence import MEASURES
 from filterdb.shift.units import WEIGHTINGS

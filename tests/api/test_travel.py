@@ -21,7 +21,7 @@ import filterdb
 from filterdb import FilterDB
 from filterdb.config import RunConfig
 from filterdb.errors import NotADatasetError, StoreError
-from filterdb.run.analyze import analyze
+from filterdb.run.analysis.analyze import analyze
 
 
 def travelled(held: FilterDB) -> FilterDB:

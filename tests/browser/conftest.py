@@ -36,7 +36,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     import report_cases as cases
 
     from filterdb.config import RunConfig
-    from filterdb.run.report import write
+    from filterdb.run.drawing.report import write
 
     found = {}
     makers = {"demo": cases.demo_dataset, "hostile": cases.hostile_dataset, "large": cases.large_dataset}

@@ -19,9 +19,9 @@ from rich.cells import cell_len
 from filterdb import compare_model
 from filterdb.config import RunConfig
 from filterdb.quality import METRICS
-from filterdb.run import standing_table
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
+from filterdb.run.model import standing_table
 from filterdb.testing import conv_net, random_weight, write_model
 
 TASKS = ("Classification", "Segmentation", "a task whose name is far too long for any table " * 3)

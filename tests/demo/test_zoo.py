@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from filterdb.config import DEMO, RunConfig, demo_folder
-from filterdb.run.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import ExtractReport, extract
 
 ZOO = demo_folder() / "zoo"
 

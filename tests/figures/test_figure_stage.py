@@ -16,11 +16,12 @@ import pytest
 from filterdb.config import RunConfig
 from filterdb.errors import NotADatasetError, OutputError, UsageError
 from filterdb.figures import density
-from filterdb.run import figure_scan, figure_views, results
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
-from filterdb.run.figure_plan import Plan
-from filterdb.run.figures import draw
+from filterdb.run.analysis import results
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.drawing import figure_scan, figure_views
+from filterdb.run.drawing.figure_plan import Plan
+from filterdb.run.drawing.figures import draw
+from filterdb.run.extraction.extract import extract
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model
 

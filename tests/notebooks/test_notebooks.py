@@ -12,7 +12,7 @@ import pytest
 
 import filterdb
 from filterdb.config import RunConfig
-from filterdb.run.analyze import analyze
+from filterdb.run.analysis.analyze import analyze
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "store")]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from filter_kinds import filters_of
 from filterdb.config import RunConfig
-from filterdb.run.scans import scanner
+from filterdb.run.scanning.scans import scanner
 from filterdb.shift import Basis, fit_basis
 from filterdb.stats import Cube, merge_records
 from filterdb.store import ZooEntry, build_tables, write_dataset

@@ -8,8 +8,8 @@ import pandas as pd
 
 from filterdb.config import RunConfig
 from filterdb.quality import LABELS, METRICS
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.testing import conv_net, write_model
 
 MODELS = 12

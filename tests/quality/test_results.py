@@ -14,8 +14,8 @@ import reference
 from filterdb.config import RunConfig
 from filterdb.errors import ConfigError
 from filterdb.quality import LABELS, METRICS, label
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.testing import conv_net, random_weight, write_model
 
 FAST = {"by": ("Task",), "permutations": 9, "draws": 9}

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 import report_cases as cases
 
 from filterdb.config import RunConfig
-from filterdb.run.report import write
+from filterdb.run.drawing.report import write
 
 
 def _written(dataset: Path, results: Path) -> cases.Written:

@@ -11,8 +11,8 @@ from published_fixtures import published
 from store_cases import metadata_of, record
 
 from filterdb.config import DEMO, RunConfig
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.store import ZooEntry, build_tables, write_dataset
 from filterdb.testing import conv_net, write_model
 from filterdb.types import Kernel

@@ -16,8 +16,8 @@ from report_cases import HOSTILE, Document, Written
 from filterdb.config import RunConfig
 from filterdb.errors import NotADatasetError, OutputError, UsageError
 from filterdb.report import inputs_of
-from filterdb.run import results as stored
-from filterdb.run.report import write
+from filterdb.run.analysis import results as stored
+from filterdb.run.drawing.report import write
 from filterdb.store import open_dataset
 
 LANDMARKS = ("header", "nav", "main", "footer")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from filterdb.config import RunConfig
-from filterdb.run.analyze import AnalyzeReport, analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import AnalyzeReport, analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.testing import conv_net, write_model
 
 FEW = {"permutations": 19, "draws": 19}

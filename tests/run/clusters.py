@@ -17,7 +17,7 @@ import deadly
 import psutil
 
 from filterdb.config import RunConfig
-from filterdb.run.extract import extract
+from filterdb.run.extraction.extract import extract
 from filterdb.testing import conv_net, write_model
 
 

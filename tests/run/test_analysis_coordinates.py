@@ -14,8 +14,9 @@ from analyses import groups_of, make, run, write_zoo
 
 import reference
 from filterdb.errors import ColumnError, CorruptDataError, FilterDBError, NotADatasetError, UsageError
-from filterdb.run import place, results
-from filterdb.run.analyze import AnalyzeReport
+from filterdb.run import place
+from filterdb.run.analysis import results
+from filterdb.run.analysis.analyze import AnalyzeReport
 
 
 @pytest.fixture(scope="module")

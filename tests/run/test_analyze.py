@@ -9,8 +9,8 @@ import pytest
 
 from filterdb.config import RunConfig
 from filterdb.errors import ColumnError
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 
 
 @pytest.fixture

@@ -25,10 +25,11 @@ from test_outputs import mount_again, mounted
 
 from filterdb.config import RunConfig
 from filterdb.errors import ConfigError, FilterDBError, OutputError, StoreError, UsageError
-from filterdb.run import connect, remote, scans
-from filterdb.run.analyze import analyze
-from filterdb.run.batches import FileState
-from filterdb.run.remote import OnDask
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.scanning import remote, scans
+from filterdb.run.scanning.batches import FileState
+from filterdb.run.scanning.remote import OnDask
+from filterdb.run.workforce import connect
 from filterdb.store import DatasetFile
 
 BY_TASK = RunConfig().with_analyze(by=("Task",), permutations=19, draws=19)

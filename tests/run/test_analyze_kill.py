@@ -30,9 +30,9 @@ from clusters import (
 
 from filterdb import shift
 from filterdb.config import RunConfig
-from filterdb.run import engines, scans
-from filterdb.run.analyze import analyze
-from filterdb.run.batches import Job
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.scanning import engines, scans
+from filterdb.run.scanning.batches import Job
 from filterdb.stats import merge_records
 
 

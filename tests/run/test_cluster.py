@@ -19,10 +19,10 @@ from zoos import command, run, start, varied_zoo
 from filterdb import shift
 from filterdb.config import RunConfig
 from filterdb.errors import UsageError
-from filterdb.run import scans
-from filterdb.run.cluster import run_on_dask
-from filterdb.run.connect import Site
-from filterdb.run.supervised import Limits
+from filterdb.run.scanning import scans
+from filterdb.run.workforce.cluster import run_on_dask
+from filterdb.run.workforce.connect import Site
+from filterdb.run.workforce.supervised import Limits
 from filterdb.stats import merge_records
 
 LIMITS = Limits(60, 4 << 30)

@@ -16,9 +16,9 @@ from analyses import groups_of, make, run, write_zoo
 import reference
 from filterdb.config import DEMO, RunConfig
 from filterdb.errors import ColumnError, ConfigError, CorruptDataError, NotADatasetError, UsageError
-from filterdb.run import results
-from filterdb.run.compare import Question, compare
-from filterdb.run.extract import extract
+from filterdb.run.analysis import results
+from filterdb.run.analysis.compare import Question, compare
+from filterdb.run.extraction.extract import extract
 
 TASK = Question("Task")
 

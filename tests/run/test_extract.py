@@ -10,7 +10,7 @@ import pytest
 import filterdb
 from filterdb.config import RunConfig
 from filterdb.errors import UsageError
-from filterdb.run.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import ExtractReport, extract
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
 

@@ -12,7 +12,8 @@ from zoos import config_of, flip, run, varied_zoo
 
 from filterdb.errors import OutputError, UsageError
 from filterdb.extract.discover import discover
-from filterdb.run import assembly, workers
+from filterdb.run.extraction import assembly
+from filterdb.run.workforce import workers
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
 

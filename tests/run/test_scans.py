@@ -17,9 +17,9 @@ from test_progress import on_a_terminal
 
 from filterdb import shift
 from filterdb.config import RunConfig
-from filterdb.run import batches, engines, scans
-from filterdb.run.extract import extract
+from filterdb.run.extraction.extract import extract
 from filterdb.run.provenance import Timings
+from filterdb.run.scanning import batches, engines, scans
 from filterdb.stats import Cube, merge_records
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model
@@ -128,7 +128,7 @@ COMPILING = """
 import hashlib, sys
 from pathlib import Path
 from filterdb.config import RunConfig
-from filterdb.run import scans
+from filterdb.run.scanning import scans
 from filterdb.shift import fit_basis
 from filterdb.stats import merge_records
 

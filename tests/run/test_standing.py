@@ -30,9 +30,9 @@ from filterdb.errors import (
 )
 from filterdb.onnxgraph import read_layers
 from filterdb.quality import LABELS, METRICS
-from filterdb.run import results
-from filterdb.run.analyze import analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis import results
+from filterdb.run.analysis.analyze import analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.shift import DEFAULT_BINS, axis_matrix, make_axis, shift_matrix
 from filterdb.testing import conv_net, random_weight, write_model
 

@@ -24,11 +24,11 @@ from zoos import run, varied_zoo
 from filterdb.config import DEMO, RunConfig
 from filterdb.errors import ColumnError, CorruptDataError, FilterDBError, OutputError, UsageError
 from filterdb.run import files
-from filterdb.run.export import export
-from filterdb.run.extract import extract
-from filterdb.run.ingest import ingest
-from filterdb.run.merge import merge
-from filterdb.run.subset import subset
+from filterdb.run.exchange.export import export
+from filterdb.run.exchange.ingest import ingest
+from filterdb.run.exchange.merge import merge
+from filterdb.run.exchange.subset import subset
+from filterdb.run.extraction.extract import extract
 from filterdb.store import DatasetFile, verify
 from filterdb.testing import conv_net, write_model
 

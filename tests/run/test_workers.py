@@ -15,9 +15,9 @@ import pytest
 from zoos import run, varied_zoo
 
 from filterdb.errors import FilterDBError, ModelError, OutputError
-from filterdb.run import staging
-from filterdb.run.supervised import Child
-from filterdb.run.workers import Done, Limits, memory_per_worker, run_supervised, worker_count
+from filterdb.run.extraction import staging
+from filterdb.run.workforce.supervised import Child
+from filterdb.run.workforce.workers import Done, Limits, memory_per_worker, run_supervised, worker_count
 from filterdb.testing import conv_model, write_model
 
 LIMITS = Limits(60, 4 << 30)
@@ -122,7 +122,7 @@ def test_no_process_outlives_its_parent_whatever_it_is_doing(what: str, tmp_path
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import deadly\n"
-        "from filterdb.run.workers import Limits, run_supervised\n"
+        "from filterdb.run.workforce.workers import Limits, run_supervised\n"
         "list(run_supervised(deadly.behave, [sys.argv[2]] * 2, workers=2, limits=Limits(600, 4 << 30)))\n"
     )
     parent = subprocess.Popen([sys.executable, script, str(Path(deadly.__file__).parent), what])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from filterdb.config import RunConfig
-from filterdb.run.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import ExtractReport, extract
 from filterdb.testing import conv_net, write_model
 
 SHAPES = [

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 import filterdb
 from filterdb.config import RunConfig
-from filterdb.run.extract import extract
+from filterdb.run.extraction.extract import extract
 from filterdb.testing import graph_of, model_of, random_weight, write_model
 
 pytestmark = pytest.mark.soak

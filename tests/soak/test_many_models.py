@@ -15,7 +15,7 @@ _MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
 from filterdb.config import RunConfig
-from filterdb.run.extract import extract
+from filterdb.run.extraction.extract import extract
 begun = time.perf_counter()
 report = extract(RunConfig(zoo=(sys.argv[1],)), Path(sys.argv[2]))
 print(json.dumps({

@@ -21,7 +21,7 @@ CODE = """
 import json, re, sys, time
 from pathlib import Path
 from filterdb.config import RunConfig
-from filterdb.run.analyze import analyze
+from filterdb.run.analysis.analyze import analyze
 begun = time.perf_counter()
 config = RunConfig(workers=2).with_analyze(by=("Task",), permutations=19, draws=19)
 report = analyze(Path(sys.argv[1]), Path(sys.argv[2]), config)

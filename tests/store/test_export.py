@@ -28,8 +28,8 @@ from store_cases import Case, field_of, layer, long_case, metadata_of, record, s
 
 from filterdb import schema
 from filterdb.errors import CorruptDataError, FilterDBError, NotADatasetError, UsageError
-from filterdb.run.export import export
-from filterdb.run.ingest import ingest
+from filterdb.run.exchange.export import export
+from filterdb.run.exchange.ingest import ingest
 from filterdb.store import DatasetFile, ZooEntry, build_tables, parquet, verify
 from filterdb.store.cards import MEANINGS
 from filterdb.store.hashing import content_hash

@@ -16,8 +16,8 @@ import filterdb
 from filterdb import quality
 from filterdb.config import RunConfig
 from filterdb.errors import ColumnError, UsageError
-from filterdb.run.analyze import AnalyzeReport, analyze
-from filterdb.run.extract import extract
+from filterdb.run.analysis.analyze import AnalyzeReport, analyze
+from filterdb.run.extraction.extract import extract
 from filterdb.run.messages import info_summary, info_text
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model

@@ -72,9 +72,9 @@ class Figures:
         groups: int = 20,
         models: Sequence[str] = (),
     ) -> None:
-        from filterdb.run.figure_plan import Plan
-        from filterdb.run.figure_views import require_models
-        from filterdb.run.results import load
+        from filterdb.run.analysis.results import load
+        from filterdb.run.drawing.figure_plan import Plan
+        from filterdb.run.drawing.figure_views import require_models
 
         if db._rows is not None:
             raise UsageError(

@@ -19,7 +19,7 @@ from filterdb.api.shifts import Shifts, plain_shifts
 from filterdb.errors import ColumnError, CorruptDataError, StoreError, UsageError, printable
 
 if TYPE_CHECKING:
-    from filterdb.run.results import Measured
+    from filterdb.run.analysis.results import Measured
     from filterdb.shift import Axis, Basis, CoordinateSystem
     from filterdb.stats import Cube
 
@@ -219,7 +219,7 @@ class _Folder:
     """What a results folder holds, read when it is asked for."""
 
     def __init__(self, path: Path, dataset: str | None) -> None:
-        from filterdb.run.results import require_results
+        from filterdb.run.analysis.results import require_results
 
         self.path = path
         self.manifest: Mapping[str, Any] = MappingProxyType(require_results(path, dataset=dataset))
@@ -232,7 +232,7 @@ class _Folder:
 
     @cached_property
     def measured(self) -> Measured:
-        from filterdb.run.results import load_measured
+        from filterdb.run.analysis.results import load_measured
 
         with self._lock:
             self._require_unchanged()
@@ -244,7 +244,7 @@ class _Folder:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        from filterdb.run.results import joined
+        from filterdb.run.analysis.results import joined
 
         meta, layers = self.meta, self._table("layers")
         if not len(layers) == len(meta) == len(self.measured.cube):
@@ -257,7 +257,7 @@ class _Folder:
 
     @cached_property
     def shifts(self) -> Mapping[str, Shifts]:
-        from filterdb.run.results import load
+        from filterdb.run.analysis.results import load
 
         self._require_unchanged()
         found = load(self.path).shifts
@@ -272,7 +272,7 @@ class _Folder:
 
     def _require_unchanged(self) -> None:
         """Refuse to mix what was read with what another analysis has put in its place since."""
-        from filterdb.run.results import read_manifest
+        from filterdb.run.analysis.results import read_manifest
 
         if str(read_manifest(self.path).get("inputs", "")) != self.inputs:
             raise _replaced(self.path)

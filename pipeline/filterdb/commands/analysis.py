@@ -47,9 +47,9 @@ def analyze(
     as_json: JsonOption = False,
 ) -> None:
     """Compute quality metrics of every layer and distribution shifts between groups."""
-    from filterdb.run import analyze as stage
     from filterdb.run import messages
-    from filterdb.run.connect import refuse_dask_options
+    from filterdb.run.analysis import analyze as stage
+    from filterdb.run.workforce.connect import refuse_dask_options
 
     settings = load(
         config,
@@ -88,8 +88,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the groups of one analysis with those of another."""
-    from filterdb.run import compare as stage
     from filterdb.run import messages
+    from filterdb.run.analysis import compare as stage
 
     how = stage.Question(by, with_, where, measure, weighting)
     report = stage.compare(a, b, how, out=out)
@@ -125,7 +125,7 @@ def quality(
     if by:
         raise UsageError("--by is given without --against", expected="results that have groups")
     from filterdb.measure import measure_quality
-    from filterdb.run import quality_table as table
+    from filterdb.run.model import quality_table as table
     from filterdb.run.text_table import has_colour
 
     found = measure_quality(file, kernel=kernel)
@@ -153,9 +153,9 @@ def _stand(
     as_json: bool,
 ) -> None:
     """Show a model beside the results of a data set, whose kernels are those that count."""
-    from filterdb.run import quality_table
-    from filterdb.run import standing_table as table
-    from filterdb.run.standing import compare_model
+    from filterdb.run.model import quality_table
+    from filterdb.run.model import standing_table as table
+    from filterdb.run.model.standing import compare_model
     from filterdb.run.text_table import has_colour
 
     if kernel != "any":

@@ -37,10 +37,10 @@ def extract(
     as_json: JsonOption = False,
 ) -> None:
     """Extract the filters of a zoo of ONNX models into a data set file."""
-    from filterdb.run.crew import crew
+    from filterdb.run.extraction.crew import crew
 
     with crew(0 if scheduler else workers) as spare:
-        from filterdb.run import extract as stage
+        from filterdb.run.extraction import extract as stage
 
         settings = load(
             config, zoo=zoo or None, metadata=metadata, workers=workers, scheduler=scheduler, strict=strict

@@ -17,7 +17,7 @@ from filterdb.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from filterdb.run.derive import DeriveReport
+    from filterdb.run.exchange.derive import DeriveReport
 
 
 @app.command(epilog="Example: filterdb export dataset.h5 --out folder --results results --license cc-by-4.0")
@@ -33,8 +33,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a data set file as Parquet with a card, ready for a hub."""
-    from filterdb.run import export as stage
-    from filterdb.run import transfer_messages as messages
+    from filterdb.run.exchange import export as stage
+    from filterdb.run.exchange import transfer_messages as messages
 
     report = stage.export(dataset, out, results_folder=results, license=license_, title=title, force=force)
     show(json.dumps(messages.export_summary(report)) if as_json else messages.export_text(report))
@@ -49,7 +49,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Write the data set file that an export was made of."""
-    from filterdb.run.ingest import ingest
+    from filterdb.run.exchange.ingest import ingest
 
     _show_derived(ingest(folder, out, compression=compression, force=force), as_json=as_json)
 
@@ -66,7 +66,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Make one data set file of several."""
-    from filterdb.run import merge as stage
+    from filterdb.run.exchange import merge as stage
 
     report = stage.merge(datasets, out, keep_duplicates=keep_duplicates, compression=compression, force=force)
     _show_derived(report, as_json=as_json)
@@ -88,7 +88,7 @@ def subset(
     as_json: JsonOption = False,
 ) -> None:
     """Write the part of a data set file that meets a condition."""
-    from filterdb.run import subset as stage
+    from filterdb.run.exchange import subset as stage
 
     report = stage.subset(
         dataset,
@@ -103,6 +103,6 @@ def subset(
 
 
 def _show_derived(report: DeriveReport, *, as_json: bool) -> None:
-    from filterdb.run import transfer_messages as messages
+    from filterdb.run.exchange import transfer_messages as messages
 
     show(json.dumps(messages.derive_summary(report)) if as_json else messages.derive_text(report))

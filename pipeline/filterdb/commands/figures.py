@@ -26,7 +26,7 @@ def figures(
     as_json: JsonOption = False,
 ) -> None:
     """Draw every figure of a data set, as PNG and SVG, with the numbers as CSV."""
-    from filterdb.run import figures as stage
+    from filterdb.run.drawing import figures as stage
 
     settings = load(config).with_figures(width=width, ridges=ridges, models=tuple(model) if model else None)
     path = dataset or output(None, settings, "dataset.h5")

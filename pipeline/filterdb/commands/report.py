@@ -21,7 +21,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page of findings, figures and tables that a person reads."""
-    from filterdb.run import report as stage
+    from filterdb.run.drawing import report as stage
 
     settings = load(config)
     path = dataset or output(None, settings, "dataset.h5")

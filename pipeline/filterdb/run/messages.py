@@ -11,9 +11,9 @@ from filterdb.errors import printable
 from filterdb.store import DatasetFile
 
 if TYPE_CHECKING:
-    from filterdb.run.analyze import AnalyzeReport
-    from filterdb.run.compare import CompareReport
-    from filterdb.run.extract import ExtractReport
+    from filterdb.run.analysis.analyze import AnalyzeReport
+    from filterdb.run.analysis.compare import CompareReport
+    from filterdb.run.extraction.extract import ExtractReport
 
 _LINES: Final = 20
 

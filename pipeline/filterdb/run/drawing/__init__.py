@@ -1,0 +1,3 @@
+"""Figures and the page of results."""
+
+from __future__ import annotations

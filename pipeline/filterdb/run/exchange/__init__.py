@@ -1,0 +1,3 @@
+"""Data set files made of others, and what travels."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""From a zoo to a data set file."""
+
+from __future__ import annotations

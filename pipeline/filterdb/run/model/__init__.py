@@ -1,0 +1,3 @@
+"""One model: its quality, and where it stands in a data set."""
+
+from __future__ import annotations
