@@ -243,6 +243,7 @@ def test_the_command_writes_a_page_and_says_so(hostile: Written, tmp_path: Path)
     assert '"action": "fresh"' in again.stdout
 
 
+@pytest.mark.soak
 def test_a_data_set_as_large_as_the_published_one_makes_a_page_below_5_mb(large: Written) -> None:
     assert large.page.stat().st_size < 5_000_000
     found = check(large)

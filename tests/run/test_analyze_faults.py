@@ -420,6 +420,7 @@ def test_workers_that_are_all_gone_are_waited_for_and_then_a_message(
         killer.join()
 
 
+@pytest.mark.soak
 def test_workers_without_memory_for_anything_are_a_message_and_nothing_is_written(
     dataset: Path, tmp_path: Path
 ) -> None:
