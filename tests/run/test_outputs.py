@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -207,3 +208,28 @@ def test_json_is_written_in_one_step_and_read_with_distrust(tmp_path: Path) -> N
     path.write_text("[1]")
     assert files.read_json(path) == files.read_json(tmp_path / "none") == {}
     assert sys.getfilesystemencoding() == "utf-8"
+
+
+def test_a_file_appears_when_it_is_complete_and_nothing_else_stays(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("old")
+    with contextlib.suppress(KeyError), files.appearing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("lock", "old")]
+    with files.appearing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("lock", "new")]
+
+
+def test_what_a_killed_writer_left_is_in_nobody_s_way_and_two_writers_are(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    left = tmp_path / ".page.html.staging"
+    left.mkdir()
+    (left / "new.html").write_text("half of an older page, and longer than the new one")
+    with files.appearing(path) as temporary:
+        with pytest.raises(OutputError, match="another run"), files.appearing(path):
+            pass
+        temporary.write_text("new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("page.html", "new")]

@@ -152,6 +152,30 @@ def _open_lock(lock: Path) -> int | None:
             return None
 
 
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Give a name to write to; what is there when the block ends appears in its place, in one step.
+
+    Parameters
+    ----------
+    path
+        The place. If the block fails, or is killed, it stays as it was.
+
+    Raises
+    ------
+    OutputError
+        If nothing can be written there, or another run does.
+    """
+    folder = path.with_name(f".{path.name}.staging")
+    with exclusive_folder(folder, purpose=str(path)), writing(path):
+        temporary = folder / f"new{path.suffix}"
+        try:
+            yield temporary
+            sync_and_move(temporary, path)
+        finally:
+            discard(folder)
+
+
 def _is_held(handle: int, lock: Path, purpose: str) -> bool:
     """Lock a file, and tell whether it still is the one that others see."""
     try:

@@ -94,10 +94,12 @@ def probe(
     result = _PROBES[what](*models, progress=progress, **options)
     report = ProbeReport(result, result.to_frame(), out, figure)
     if out is not None:
-        _write(out, _content(report, out))
+        with files.appearing(out) as temporary:
+            temporary.write_bytes(_content(report, out))
     if figure is not None:
         kind = "png" if figure.suffix == ".png" else "svg"
-        _write(figure, draw(result).render(kind))  # type: ignore[arg-type]
+        with files.appearing(figure) as temporary:
+            temporary.write_bytes(draw(result).render(kind))  # type: ignore[arg-type]
     return report
 
 
@@ -132,13 +134,6 @@ def _content(report: ProbeReport, out: Path) -> bytes:
     if out.suffix == ".csv":
         return report.table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
     return bytes(report.table.to_parquet(None, index=False))
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with files.writing(path):
-        temporary.write_bytes(content)
-        files.sync_and_move(temporary, path)
 
 
 def summary(report: ProbeReport) -> dict[str, Any]:

@@ -161,10 +161,8 @@ def _check_output(out: Path) -> None:
 
 
 def _write(table: pd.DataFrame, out: Path) -> None:
-    temporary = out.with_name(f".{out.name}.tmp")
-    with files.writing(out):
+    with files.appearing(out) as temporary:
         if out.suffix == ".csv":
             table.to_csv(temporary, index=False)
         else:
             table.to_parquet(temporary)
-        files.sync_and_move(temporary, out)

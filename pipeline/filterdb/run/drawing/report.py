@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +99,8 @@ def write(
         found = results.load(results_folder, dataset=file.content_hash)
         page = pages.compose(_material(file, found, config.figures, inputs))
     content = pages.render(page).encode()
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with files.writing(out):
-        try:
-            temporary.write_bytes(content)
-            files.sync_and_move(temporary, out)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with files.appearing(out) as temporary:
+        temporary.write_bytes(content)
     return ReportReport("written", out, len(content))
 
 

@@ -291,16 +291,13 @@ def _reported(client: Any, path: Path) -> Iterator[None]:
     from distributed import performance_report
 
     files.require_place(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with client.as_current(), files.writing(path):
-        report = performance_report(filename=str(temporary))
+    with client.as_current():
+        report = performance_report(filename=str(path))
         report.__enter__()
         yield
-        try:
+        with files.appearing(path) as temporary:
+            report.filename = str(temporary)
             report.__exit__(None, None, None)
-            files.sync_and_move(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
