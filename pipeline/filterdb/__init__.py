@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from filterdb.api import (
         Figures,
         FilterDB,
+        Probes,
         Results,
         Shifts,
         measure_shift,
         open,  # noqa: A004 - as in tarfile.open
+        open_probes,
         open_results,
     )
     from filterdb.measure import measure_quality
@@ -25,6 +27,7 @@ __all__ = [
     "Figures",
     "FilterDB",
     "FilterDBError",
+    "Probes",
     "Results",
     "Shifts",
     "Standing",
@@ -33,6 +36,7 @@ __all__ = [
     "measure_quality",
     "measure_shift",
     "open",
+    "open_probes",
     "open_results",
 ]
 

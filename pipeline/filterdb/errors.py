@@ -6,7 +6,8 @@
     ├── UsageError            the command, call or configuration is wrong (exit code 2)
     │   ├── ConfigError       a configuration file
     │   ├── MetadataError     the table that describes the models of a zoo
-    │   └── ColumnError       a column that does not exist, or cannot be used so
+    │   ├── ColumnError       a column that does not exist, or cannot be used so
+    │   └── MissingPackageError  an optional package is not installed
     ├── ModelError            one model cannot be used; the zoo's other models are not affected
     │   ├── NotAModelError    the file holds something else than an ONNX model
     │   ├── UnsafeModelError  the file asks for what no honest model asks for
@@ -99,6 +100,10 @@ class MetadataError(UsageError):
 
 class ColumnError(UsageError):
     """A column does not exist, or cannot be used in this way."""
+
+
+class MissingPackageError(UsageError):
+    """An optional package is not installed."""
 
 
 class ModelError(FilterDBError):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +111,29 @@ class FileStamp(NamedTuple):
     def of(cls, info: os.stat_result) -> FileStamp:
         """Return the stamp of what the system knows of a file."""
         return cls(info.st_size, info.st_mtime_ns, info.st_ino)
+
+
+Stamps: TypeAlias = tuple[tuple[str, FileStamp], ...]
+"""The state of each file of a model when it was read, by location; the model file's own is empty."""
+
+
+def still_hold(stamps: Stamps, path: Path) -> bool:
+    """Tell whether the files of a model are those that were read, as far as the file system knows.
+
+    Parameters
+    ----------
+    stamps
+        What they were like.
+    path
+        The model file.
+    """
+    try:
+        return all(
+            FileStamp.of((path.parent / location if location else path).stat()) == stamp
+            for location, stamp in stamps
+        )
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def test_the_public_names_are_exactly_these() -> None:
 
 
 def test_a_long_run_says_how_far_it_is(folder: Path) -> None:
-    from filterdb.run.probe import probe as stage
+    from filterdb.run.probing.single import probe as stage
 
     seen = []
 

@@ -8,10 +8,21 @@ import pandas as pd
 
 from filterdb.api.database import FilterDB
 from filterdb.api.drawings import Figures
+from filterdb.api.probes import Probes
 from filterdb.api.results import Measure, Results, Weighting
 from filterdb.api.shifts import Shifts
 
-__all__ = ["Figures", "FilterDB", "Results", "Shifts", "measure_shift", "open", "open_results"]
+__all__ = [
+    "Figures",
+    "FilterDB",
+    "Probes",
+    "Results",
+    "Shifts",
+    "measure_shift",
+    "open",
+    "open_probes",
+    "open_results",
+]
 
 
 def open(  # noqa: A001 - filterdb.open is the name people expect
@@ -60,6 +71,27 @@ def open_results(path: str | os.PathLike[str]) -> Results:
     <Results results: 484 layers of 51 models, axes Family, Task, Visual Category, depth_decile>
     """
     return Results(path)
+
+
+def open_probes(path: str | os.PathLike[str]) -> Probes:
+    """Open what a probe found in a zoo.
+
+    Parameters
+    ----------
+    path
+        The folder that ``filterdb probe ... ZOO`` has written.
+
+    Raises
+    ------
+    NotADatasetError
+        If it is no such folder.
+
+    Examples
+    --------
+    >>> filterdb.open_probes("build/demo/probes/saturation").what
+    'saturation'
+    """
+    return Probes(path)
 
 
 def measure_shift(

@@ -1,176 +1,258 @@
-"""Commands that run models over data: CKA, saturation and the sparsity score."""
+"""Commands that run models over data: CKA, saturation and the sparsity score, of one model or of a zoo."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from filterdb.commands.shared import JsonOption, app, show, when_interrupted
+from filterdb.commands.shared import (
+    ConfigOption,
+    DashboardOption,
+    JsonOption,
+    SchedulerOption,
+    WorkersOption,
+    app,
+    load,
+    output,
+    show,
+    when_interrupted,
+)
 from filterdb.errors import UsageError
+
+if TYPE_CHECKING:
+    from filterdb.config import RunConfig
+    from filterdb.probe.worker import What
 
 group = typer.Typer(
     name="probe",
-    help="Show what a model does with data; needs the extra filterdb[probe].",
+    help="Show what models do with data; needs the extra filterdb[probe].",
     no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Example: filterdb probe saturation model.onnx",
 )
 app.add_typer(group)
 
-ModelArgument = Annotated[Path, typer.Argument(help="An .onnx file.")]
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="An .npz or .npy file, or a folder of images; else scikit-learn's digits."),
+ModelsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="MODEL|ZOO...", help="An .onnx file, or a zoo: folders whose models are probed."),
 ]
-LayersOption = Annotated[
-    list[str] | None, typer.Option("--layers", help="Layers to look at: a name, or a pattern with * and ?.")
-]
-KindOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kind",
-        help="Layers to look at: weighted (conv, linear and recurrent; the default), block (these after their"
-        " normalization and activation), conv, linear, recurrent, norm, activation or all.",
-    ),
-]
-BatchOption = Annotated[int, typer.Option("--batch", help="Rows of data at once.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", help="Most rows to use, drawn by the seed.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of every draw.")]
-MemoryOption = Annotated[
-    str, typer.Option("--memory", help="What activations may take; beyond it, several passes are made.")
-]
-ThreadsOption = Annotated[int, typer.Option("--threads", help="Of onnxruntime; 0 is one a core.")]
-SizeOption = Annotated[
-    str | None, typer.Option("--size", help="Size of images where the model takes any: 32 or 32x48.")
-]
-NormalizeOption = Annotated[
-    str,
-    typer.Option("--normalize", help="Values of images: unit, byte, signed, imagenet, or means:deviations."),
-]
-ResizeOption = Annotated[str, typer.Option("--resize", help="How images get their size: stretch or crop.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="A table to write: .csv, .parquet or .json.")]
-FigureOption = Annotated[Path | None, typer.Option("--figure", help="A figure to write: .png or .svg.")]
 
 
-@group.command(epilog="Example: filterdb probe cka a.onnx b.onnx --figure cka.png")
-def cka(
-    a: ModelArgument,
-    b: Annotated[Path | None, typer.Argument(help="Another; else the first with itself.")] = None,
-    data: DataOption = None,
-    data_b: Annotated[
-        Path | None, typer.Option("--data-b", help="What goes through the second model, row for row.")
-    ] = None,
-    layers: LayersOption = None,
-    layers_b: Annotated[
-        list[str] | None, typer.Option("--layers-b", help="Layers of the second model; else as --layers.")
-    ] = None,
-    kind: KindOption = None,
-    batch: BatchOption = 64,
-    shuffle: Annotated[bool, typer.Option("--shuffle/--in-order", help="Draw the order of rows.")] = True,
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    memory: MemoryOption = "1GiB",
-    threads: ThreadsOption = 0,
-    size: SizeOption = None,
-    normalize: NormalizeOption = "unit",
-    resize: ResizeOption = "stretch",
-    out: OutOption = None,
-    figure: FigureOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how alike the layers of two models represent the same data."""
-    how = _common(locals())
-    models = (a,) if b is None else (a, b)
-    _run("cka", *models, as_json=as_json, data_b=data_b, layers_b=layers_b, shuffle=shuffle, **how)
+@dataclass(frozen=True)
+class Shared:
+    """The options of all probes; what is not said stands in the configuration, or has a default."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(help="An .npz or .npy file, or a folder of images; else scikit-learn's digits."),
+    ] = None
+    layers: Annotated[
+        list[str] | None, typer.Option(help="Layers to look at: a name, or a pattern with * and ?.")
+    ] = None
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Layers to look at: weighted (conv, linear and recurrent; the default), block (these after"
+            " their normalization and activation), conv, linear, recurrent, norm, activation or all."
+        ),
+    ] = None
+    batch: Annotated[int | None, typer.Option(help="Rows of data at once; 64.")] = None
+    limit: Annotated[int | None, typer.Option(help="Most rows to use, drawn by the seed.")] = None
+    seed: Annotated[int | None, typer.Option(help="Of every draw; 0.")] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(help="What activations may take, 1GiB; beyond it, several passes are made."),
+    ] = None
+    threads: Annotated[
+        int | None, typer.Option(help="Of onnxruntime for a model; one a core, in a zoo one a model.")
+    ] = None
+    size: Annotated[
+        str | None, typer.Option(help="Size of images where the model takes any: 32 or 32x48.")
+    ] = None
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of images: unit (the default), byte, signed, imagenet, or means:deviations."
+        ),
+    ] = None
+    resize: Annotated[str | None, typer.Option(help="How images get their size: stretch or crop.")] = None
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A table to write: .csv, .parquet or .json; of a zoo, the folder to write."),
+    ] = None
+    figure: Annotated[Path | None, typer.Option(help="A figure to write: .png or .svg.")] = None
+    config: ConfigOption = None
+    workers: WorkersOption = None
+    scheduler: SchedulerOption = None
+    dashboard: DashboardOption = None
+    force: Annotated[bool, typer.Option("--force", help="Probe every model of a zoo again.")] = False
+    as_json: JsonOption = False
+
+    def settings(self, **section: Any) -> RunConfig:
+        """Return the configuration with all that was said on the command line."""
+        known = ("data", "kind", "batch", "limit", "seed", "threads", "size", "normalize", "resize")
+        config = load(self.config, workers=self.workers, scheduler=self.scheduler, dashboard=self.dashboard)
+        return config.with_probe(
+            **{name: getattr(self, name) for name in known},
+            layers=tuple(self.layers) if self.layers else None,
+            activations=None if self.memory is None else _size_of(self.memory),
+            **section,
+        )
 
 
-@group.command(epilog="Example: filterdb probe saturation model.onnx --figure saturation.png")
-def saturation(
-    model: ModelArgument,
-    data: DataOption = None,
-    layers: LayersOption = None,
-    kind: KindOption = None,
-    delta: Annotated[float, typer.Option(help="The share of the variance to explain.")] = 0.99,
-    pooling: Annotated[
-        str, typer.Option(help="Places of an image: channelwise, mean, max, median or flatten.")
-    ] = "channelwise",
-    rule: Annotated[str, typer.Option(help="plain, or delve: as delve counts.")] = "plain",
-    batch: BatchOption = 64,
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    memory: MemoryOption = "1GiB",
-    threads: ThreadsOption = 0,
-    size: SizeOption = None,
-    normalize: NormalizeOption = "unit",
-    resize: ResizeOption = "stretch",
-    out: OutOption = None,
-    figure: FigureOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how many of the directions of each layer explain nearly all of its variance."""
-    how = _common(locals())
-    _run("saturation", model, as_json=as_json, delta=delta, pooling=pooling, rule=rule, **how)
-
-
-@group.command(epilog="Example: filterdb probe sparsity model.onnx --data images.npz --labels labels.npy")
-def sparsity(
-    model: ModelArgument,
-    data: DataOption = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Labels of the rows: .npy, .npz or text; else those beside the data.")
-    ] = None,
-    layers: LayersOption = None,
-    kind: KindOption = None,
-    pooling: Annotated[
-        str, typer.Option(help="Places of an image: flatten, mean, max or median.")
-    ] = "flatten",
-    rule: Annotated[str, typer.Option(help="plain, or original: as SparsityProbe computes it.")] = "plain",
-    trees: Annotated[int, typer.Option(help="Trees of the forest.")] = 1,
-    batch: BatchOption = 64,
-    limit: LimitOption = None,
-    seed: SeedOption = 0,
-    memory: MemoryOption = "1GiB",
-    threads: ThreadsOption = 0,
-    size: SizeOption = None,
-    normalize: NormalizeOption = "unit",
-    resize: ResizeOption = "stretch",
-    out: OutOption = None,
-    figure: FigureOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how plainly the features of each layer tell labels apart."""
-    how = _common(locals())
-    _run("sparsity", model, as_json=as_json, labels=labels, pooling=pooling, rule=rule, trees=trees, **how)
-
-
-_COMMON = (
-    "data", "kind", "batch", "limit", "seed", "threads", "size", "normalize", "resize", "out", "figure",
-)  # fmt: skip
-
-
-def _common(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that all probes have, as the stage takes them."""
+def _size_of(text: str) -> int:
     from filterdb.config import parse_size
 
     try:
-        memory = parse_size(given["memory"])
+        return parse_size(text)
     except ValueError as error:
-        raise UsageError(f"the memory is {given['memory']!r}", expected="a size such as 2GiB") from error
-    return {
-        **{name: given[name] for name in _COMMON},
-        "layers": tuple(given["layers"] or ()),
-        "memory": memory,
-    }
+        raise UsageError(f"--memory is {text!r}", expected="a size such as 2GiB") from error
 
 
-def _run(what: str, *models: Path, as_json: bool, **options: Any) -> None:
-    from filterdb.run import probe as stage
+def _sharing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`Shared`, which it takes as its first argument."""
+    kinds = get_type_hints(Shared, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=kinds[field.name]
+        )
+        for field in fields(Shared)
+    ]
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-    with when_interrupted("a probe keeps nothing; run the same command again"):
-        report = stage.probe(what, *models, **options)
-    show(json.dumps(stage.summary(report)) if as_json else stage.text(report))
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        mine = {field.name: given.pop(field.name) for field in fields(Shared)}
+        command(Shared(**mine), **given)
+
+    keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    wrapped.__signature__ = inspect.Signature([*keywords, *shared])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {one.name: one.annotation for one in (*keywords, *shared)}
+    return wrapped
+
+
+@group.command(epilog="Example: filterdb probe cka a.onnx b.onnx --figure cka.png")
+@_sharing
+def cka(
+    shared: Shared,
+    a: Annotated[
+        Path | None, typer.Argument(metavar="MODEL|ZOO", help="An .onnx file, or a folder of them.")
+    ] = None,
+    b: Annotated[Path | None, typer.Argument(metavar="MODEL", help="Another; else each with itself.")] = None,
+    data_b: Annotated[
+        Path | None, typer.Option(help="What goes through the second model, row for row.")
+    ] = None,
+    layers_b: Annotated[
+        list[str] | None, typer.Option(help="Layers of the second model; else as --layers.")
+    ] = None,
+    shuffle: Annotated[
+        bool | None, typer.Option("--shuffle/--in-order", help="Draw the order of rows; the default.")
+    ] = None,
+) -> None:
+    """Show how alike the layers of two models represent the same data."""
+    more: dict[str, Any] = {} if b is None else {"b": b}
+    more |= {} if data_b is None else {"data_b": data_b}
+    more |= {} if not layers_b else {"layers_b": tuple(layers_b)}
+    _run("cka", shared, [] if a is None else [a], shared.settings(shuffle=shuffle), more)
+
+
+@group.command(epilog="Example: filterdb probe saturation model.onnx --figure saturation.png")
+@_sharing
+def saturation(
+    shared: Shared,
+    models: ModelsArgument = None,
+    delta: Annotated[float | None, typer.Option(help="The share of the variance to explain; 0.99.")] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="Places of an image: channelwise, mean, max, median or flatten.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option(help="plain, or delve: as delve counts.")] = None,
+) -> None:
+    """Show how many of the directions of each layer explain nearly all of its variance."""
+    own = {"delta": delta, "pooling": pooling, "rule": rule}
+    _run("saturation", shared, models or [], _with_own("saturation", shared.settings(), own))
+
+
+@group.command(epilog="Example: filterdb probe sparsity model.onnx --data images.npz --labels labels.npy")
+@_sharing
+def sparsity(
+    shared: Shared,
+    models: ModelsArgument = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Labels of the rows: .npy, .npz or text; else those beside the data.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="Places of an image: flatten, mean, max or median.")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="plain, or original: as SparsityProbe computes it.")
+    ] = None,
+    trees: Annotated[int | None, typer.Option(help="Trees of the forest; 1.")] = None,
+) -> None:
+    """Show how plainly the features of each layer tell labels apart."""
+    own = {"pooling": pooling, "rule": rule, "trees": trees}
+    _run("sparsity", shared, models or [], _with_own("sparsity", shared.settings(labels=labels), own))
+
+
+def _with_own(section: str, settings: RunConfig, own: dict[str, Any]) -> RunConfig:
+    """Return the configuration with what only one of the probes can be told."""
+    given = {name: value for name, value in own.items() if value is not None}
+    return settings.with_probe(**{section: {**dict(getattr(settings.probe, section)), **given}})
+
+
+def _run(
+    what: What, shared: Shared, paths: Sequence[Path], settings: RunConfig, more: dict[str, Any] | None = None
+) -> None:
+    from filterdb.config import resolve_zoo
+    from filterdb.run.probing.settings import options_of
+
+    options = {**options_of(what, settings.probe), **(more or {})}
+    if len(paths) == 1 and not paths[0].is_dir():
+        _probe_one(what, paths[0], shared, options)
+        return
+    zoo = list(paths) or [resolve_zoo(entry) for entry in settings.zoo]
+    if not zoo:
+        raise UsageError(
+            "no model is given", expected="an .onnx file, or folders of them, or --config with a zoo"
+        )
+    _probe_zoo(what, zoo, shared, settings, options)
+
+
+def _probe_one(what: What, path: Path, shared: Shared, options: dict[str, Any]) -> None:
+    from filterdb.run.probing import single, words
+
+    for name, value in (("--workers", shared.workers), ("--scheduler", shared.scheduler)):
+        if value is not None:
+            raise UsageError(
+                f"{name} is given for one model",
+                expected="a folder of models",
+                hint="--threads for one model",
+            )
+    models = (path, *([options.pop("b")] if "b" in options else []))
+    with when_interrupted("the probe of one model keeps nothing; run the same command again"):
+        report = single.probe(what, *models, out=shared.out, figure=shared.figure, **options)
+    show(json.dumps(single.summary(report)) if shared.as_json else words.text(report))
     if report.empty:
+        raise typer.Exit(1)
+
+
+def _probe_zoo(
+    what: What, zoo: Sequence[Path], shared: Shared, settings: RunConfig, options: dict[str, Any]
+) -> None:
+    from filterdb.run.probing import zoo as stage
+    from filterdb.run.probing import zoo_words as words
+
+    if "data_b" in options:
+        raise UsageError("--data-b is given with a zoo", expected="two models: it is for the second one")
+    out = output(shared.out, settings, f"probes/{what}")
+    with when_interrupted("the same command goes on from here"):
+        report = stage.probe_zoo(what, zoo, out, settings, options, figure=shared.figure, force=shared.force)
+    show(json.dumps(words.summary(report)) if shared.as_json else words.text(report))
+    if report.empty or (settings.strict and report.failed):
         raise typer.Exit(1)

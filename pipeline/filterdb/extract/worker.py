@@ -11,7 +11,7 @@ from pathlib import Path
 from filterdb.errors import ModelError, OutputError
 from filterdb.extract.shard import Shard, ShardWriter, cannot_write
 from filterdb.onnxgraph import EXTRACTOR_VERSION
-from filterdb.types import FileStamp, Kernel
+from filterdb.types import Kernel, Stamps, still_hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,11 @@ class Outcome:
     reason: str = ""
     crashed: bool = False
     reused: bool = False
-    stamps: tuple[tuple[str, FileStamp], ...] = ()
+    stamps: Stamps = ()
 
     def still_holds(self, path: Path) -> bool:
         """Tell whether the model's files are those that were read, as far as the file system knows."""
-        try:
-            return all(
-                FileStamp.of((path.parent / location if location else path).stat()) == stamp
-                for location, stamp in self.stamps
-            )
-        except OSError:
-            return False
+        return still_hold(self.stamps, path)
 
 
 def shard_path(staging: Path, sha256: str, kernel: Kernel) -> Path:

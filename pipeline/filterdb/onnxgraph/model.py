@@ -22,12 +22,12 @@ from filterdb.onnxgraph.text import as_text, clean
 from filterdb.onnxgraph.topology import measure
 from filterdb.types import (
     ConvLayer,
-    FileStamp,
     Filters,
     Kernel,
     ModelRecord,
     Origin,
     SkippedLayer,
+    Stamps,
     WeightArray,
 )
 
@@ -80,7 +80,7 @@ class OpenModel:
         return self._identity()[1]
 
     @property
-    def stamps(self) -> tuple[tuple[str, FileStamp], ...]:
+    def stamps(self) -> Stamps:
         """The state of each file of the model when it was opened; the model file's own location is empty."""
         loaded = self._open()
         return (("", loaded.file.stamp), *sorted(loaded.tensors.external.stamps()))

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from filterdb.probe.extras import require
 from filterdb.probe.forest import RULES, SEED, Alpha, alpha_score
 from filterdb.probe.options import Options, Setup, require_choice, require_whole
 from filterdb.probe.pooling import POOLINGS, pooled
+from filterdb.probe.results import layer_frame, mean_of
 from filterdb.types import SkippedLayer
 
 if TYPE_CHECKING:
@@ -104,16 +105,23 @@ class SparsityResult:
     trees: int
     rows: int
 
+    column: ClassVar[str] = "alpha"
+    unit: ClassVar[str] = "layers"
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer."""
-        import pandas as pd
+        return layer_frame(self.layers, LayerScore.__slots__)
 
-        names = LayerScore.__slots__
-        rows = [
-            {"position": place, **{name: getattr(layer, name) for name in names}}
-            for place, layer in enumerate(self.layers)
-        ]
-        return pd.DataFrame(rows, columns=["position", *names])
+    def facts(self) -> dict[str, Any]:
+        """Return what it was made from, as plain data."""
+        known = ("model", "data", "rows", "pooling", "rule", "classes", "trees")
+        return {name: getattr(self, name) for name in known}
+
+    def totals(self) -> dict[str, float]:
+        """Return the mean score of the layers, and the score of the last layer that has one."""
+        scores = [layer.alpha for layer in self.layers if not math.isnan(layer.alpha)]
+        last = scores[-1] if scores else math.nan
+        return {"layers": len(self.layers), "alpha": mean_of(scores), "alpha_last": last}
 
 
 def sparsity(
@@ -156,11 +164,8 @@ def sparsity(
     ModelError
         If the model cannot be used.
     """
-    require_choice("pooling", pooling, _FLATTENED)
-    require_choice("rule", rule, RULES)
-    require_whole("trees", trees, 1)
     require_whole("forest_seed", forest_seed, 0)
-    setup = Setup.of(layers, options)
+    setup = checked(layers, pooling, rule, trees, **options)
     with threadpool_limits(1, "blas"):
         activations = Activations(open_inside(model), data, setup)
         classes = encode(labels, activations.source)[activations.rows]
@@ -180,6 +185,20 @@ def sparsity(
         trees=trees,
         rows=len(activations.rows),
     )
+
+
+def checked(layers: Sequence[str], pooling: str, rule: str, trees: int, **options: Unpack[Options]) -> Setup:
+    """Return the setup that the arguments of :func:`sparsity` ask for.
+
+    Raises
+    ------
+    UsageError
+        If one of them cannot be used.
+    """
+    require_choice("pooling", pooling, _FLATTENED)
+    require_choice("rule", rule, RULES)
+    require_whole("trees", trees, 1)
+    return Setup.of(layers, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,6 +216,43 @@ class Reader:
             expected="one shape for all rows",
             hint="choose other layers with --layers",
         )
+
+
+class Workers:
+    """Threads that take the layers of a batch, each layer on one of them.
+
+    What is summed for a layer is summed in one order, batch after batch, so that no bit depends on how many
+    threads there are. numpy and its BLAS let other threads run while they compute.
+
+    Parameters
+    ----------
+    setup
+        How many threads there may be, and the memory that they may take.
+    each
+        Bytes that a thread takes beside the activations.
+    """
+
+    def __init__(self, setup: Setup, each: int) -> None:
+        self.count = max(1, min(setup.threads or len(os.sched_getaffinity(0)), setup.memory // each))
+        self._pool = ThreadPoolExecutor(self.count) if self.count > 1 else None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the threads; what has not begun is left undone."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def each(self, work: Callable[[Tap, Array], None], layers: Iterable[tuple[Tap, Array]]) -> None:
+        """Do some work for every layer of a batch, and wait until it is done."""
+        if self._pool is None:
+            for tap, values in layers:
+                work(tap, values)
+            return
+        for done in [self._pool.submit(work, tap, values) for tap, values in layers]:
+            done.result()
 
 
 def batches(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from filterdb.errors import UsageError
+from filterdb.errors import MissingPackageError
 
 _PACKAGES: Final = {"onnxruntime": "onnxruntime", "PIL": "Pillow", "sklearn": "scikit-learn"}
 
@@ -20,14 +20,14 @@ def require(module: str) -> Any:
 
     Raises
     ------
-    UsageError
+    MissingPackageError
         If the package is not installed.
     """
     try:
         return import_module(module)
     except ImportError as error:
         package = _PACKAGES[module.partition(".")[0]]
-        raise UsageError(
+        raise MissingPackageError(
             f"probes need {package}, which cannot be loaded: {error}",
             expected="the optional packages of filterdb",
             hint="pip install 'filterdb[probe]'",

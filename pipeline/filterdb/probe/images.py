@@ -198,7 +198,7 @@ class ImageFolder:
         self.about = str(folder)
         self._frame = frame_of(ports, setup, _PICTURE)
         self._setup = setup
-        self._files = _image_files(folder)
+        self._files = image_files(folder)
         if not self._files:
             raise UsageError(
                 "there is no image in this folder",
@@ -222,8 +222,14 @@ class ImageFolder:
         return {frame.port.name: frame.fill(images, self._setup)}
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Return the images of a folder and of its folders, in the order of their names; no link is followed."""
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder and of its folders, in the order of their names; no link is followed.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    """
     found = []
     for base, folders, files in os.walk(folder):
         folders.sort()

@@ -14,6 +14,8 @@ Pooling: TypeAlias = Literal["channelwise", "mean", "max", "median", "flatten"]
 
 POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
 _BLOCK: Final = 1 << 22
+BLOCK_BYTES: Final = 2 * 8 * _BLOCK
+"""Bytes that a block of :func:`columns` and what is computed of it take, as a rule."""
 
 
 def pooled(values: NDArray[Any], axes: Axes, pooling: str) -> NDArray[Any]:
@@ -79,6 +81,6 @@ def columns(features: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
     places = features.shape[2] if features.ndim == 3 else 1
     step = max(1, _BLOCK // max(1, width * places))
     for start in range(0, len(features), step):
-        part = features[start : start + step]
-        part = part.transpose(1, 0, 2).reshape(width, -1) if part.ndim == 3 else part.T
-        yield np.ascontiguousarray(part, np.float64)
+        part = features[start : start + step].swapaxes(0, 1)
+        # One copy, which turns it and widens it at once.
+        yield np.array(part, np.float64, order="C").reshape(width, -1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,9 @@ from threadpoolctl import threadpool_limits
 from filterdb.errors import UsageError
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.data import Data
-from filterdb.probe.engine import Activations, Tap, batches
+from filterdb.probe.engine import Activations, Tap, Workers, batches
 from filterdb.probe.options import Options, Setup
+from filterdb.probe.results import mean_of
 from filterdb.probe.runtime import Array
 from filterdb.types import SkippedLayer
 
@@ -91,6 +93,46 @@ class CKAResult:
     dropped: int
     seed: int | None
 
+    column: ClassVar[str] = "cka"
+    unit: ClassVar[str] = "pairs"
+
+    @property
+    def with_itself(self) -> bool:
+        """Whether the two sides are the same layers of one model over the same data."""
+        a, b = self.a, self.b
+        return (a.model, a.data, a.layers) == (b.model, b.data, b.layers)
+
+    @property
+    def skipped(self) -> tuple[SkippedLayer, ...]:
+        """Chosen layers of either side that cannot be looked at, each once."""
+        return tuple(dict.fromkeys((*self.a.skipped, *self.b.skipped)))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what it was made from, as plain data."""
+        sides = {
+            name: {"model": side.model, "data": side.data, "layers": list(side.layers)}
+            for name, side in (("a", self.a), ("b", self.b))
+        }
+        known = ("rows", "batch", "batches", "dropped", "seed")
+        return {**sides, **{name: getattr(self, name) for name in known}}
+
+    def totals(self) -> dict[str, float]:
+        """Return the mean of all pairs of layers, of neighbours, and of each layer with the one most like it.
+
+        In a model with itself, a layer is not a pair with itself; two models have no neighbours.
+        """
+        values = self.values
+        if self.with_itself:
+            values = np.where(np.eye(len(values), dtype=bool), np.nan, values)
+        best = [max((v for v in row if not math.isnan(v)), default=math.nan) for row in values.tolist()]
+        beside = np.diagonal(values, offset=1).tolist() if self.with_itself else []
+        return {
+            "layers": len(self.a.layers),
+            "cka": mean_of(values.ravel().tolist()),
+            "neighbours": mean_of(beside),
+            "best": mean_of(best),
+        }
+
     def reason(self, i: int, j: int) -> str:
         """Return why a pair has no CKA; nothing where it has."""
         found = [
@@ -160,9 +202,7 @@ def cka(
     ModelError
         If a model cannot be used.
     """
-    setup = Setup.of(layers, options)
-    if setup.batch < LEAST_ROWS:
-        raise UsageError(f"a batch has {setup.batch} rows", expected=f"at least {LEAST_ROWS} for CKA")
+    setup = checked(layers, **options)
     with threadpool_limits(1, "blas"):
         first = Activations(open_inside(a), data, setup)
         same = _same(a, b) and data_b is None and (layers_b is None or tuple(layers_b) == setup.layers)
@@ -171,6 +211,20 @@ def cka(
             theirs = data if data_b is None else data_b
             second = Activations(open_inside(a if b is None else b), theirs, setup, layers=layers_b)
         return _compare(first, second, setup, shuffle=shuffle)
+
+
+def checked(layers: Sequence[str], **options: Unpack[Options]) -> Setup:
+    """Return the setup that the arguments of :func:`cka` ask for.
+
+    Raises
+    ------
+    UsageError
+        If one of them cannot be used.
+    """
+    setup = Setup.of(layers, options)
+    if setup.batch < LEAST_ROWS:
+        raise UsageError(f"a batch has {setup.batch} rows", expected=f"at least {LEAST_ROWS} for CKA")
+    return setup
 
 
 def _same(a: str | os.PathLike[str], b: str | os.PathLike[str] | None) -> bool:
@@ -195,8 +249,9 @@ def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: 
     size = min(setup.batch, len(rows))
     count = len(rows) // size  # a short last batch would weigh as much as a full one
     sums = _Sums.of(len(first.taps), len(second.taps))
-    grams = _Grams(first), _Grams(second) if second is not first else None
     with ExitStack() as stack:
+        workers = stack.enter_context(Workers(setup, _bytes_each(size)))
+        grams = _Grams(first, workers), _Grams(second, workers) if second is not first else None
         shown = stack.enter_context(setup.progress("cka", count * size, "rows"))
         for part in batches(rows[: count * size], size):
             ours = grams[0].of(part)
@@ -212,27 +267,16 @@ class _Grams:
     one product of two matrices.
     """
 
-    def __init__(self, activations: Activations) -> None:
-        taps = activations.taps
-        self.count = len(taps)
+    def __init__(self, activations: Activations, workers: Workers) -> None:
+        self.count, self._workers = len(activations.taps), workers
         groups = activations.passes(min(activations.setup.batch, len(activations.rows)))
         self._readers = [activations.open(group) for group in groups]
 
     def of(self, rows: NDArray[np.intp]) -> _Batch:
-        n = len(rows)
-        centred = np.zeros((self.count, n * n))
-        variance, square = np.zeros(self.count), np.zeros(self.count)
-        finite = np.ones(self.count, bool)
-        for tap, values in self._all(rows):
-            gram, variance[tap.position], square[tap.position] = gram_of(values)
-            finite[tap.position] = bool(np.isfinite(gram).all())
-            if finite[tap.position]:
-                centred[tap.position] = u_centred(gram).reshape(-1)
-        return _Batch(centred, variance, square, finite)
-
-    def _all(self, rows: NDArray[np.intp]) -> Iterator[tuple[Tap, Array]]:
+        batch = _Batch.of(self.count, len(rows))
         for reader in self._readers:
-            yield from reader.read(rows)
+            self._workers.each(batch.take, reader.read(rows))
+        return batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +285,17 @@ class _Batch:
     variance: Floats
     square: Floats
     finite: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, count: int, n: int) -> _Batch:
+        return cls(np.zeros((count, n * n)), np.zeros(count), np.zeros(count), np.ones(count, bool))
+
+    def take(self, tap: Tap, values: Array) -> None:
+        place = tap.position
+        gram, self.variance[place], self.square[place] = gram_of(values)
+        self.finite[place] = bool(np.isfinite(gram).all())
+        if self.finite[place]:
+            self.centred[place] = u_centred(gram).reshape(-1)
 
 
 @dataclass(slots=True)
@@ -317,6 +372,11 @@ def _side(activations: Activations, own: _Own, count: int) -> Side:
         reasons=own.reasons(),
         skipped=activations.skipped,
     )
+
+
+def _bytes_each(rows: int) -> int:
+    """Return what :func:`gram_of` and :func:`u_centred` take for one layer, at most."""
+    return 8 * rows * (_COLUMNS + 4 * rows)
 
 
 def gram_of(features: NDArray[Any]) -> tuple[Floats, float, float]:

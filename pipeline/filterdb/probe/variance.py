@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.data import Data
-from filterdb.probe.engine import Activations, Tap, batches
+from filterdb.probe.engine import Activations, Tap, Workers, batches
 from filterdb.probe.options import Options, Setup, require_choice, require_share
-from filterdb.probe.pooling import POOLINGS, columns, pooled, width_of
+from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, columns, pooled, width_of
+from filterdb.probe.results import layer_frame, mean_of
+from filterdb.probe.runtime import Array
 from filterdb.probe.similarity import VARIANCE
 from filterdb.types import SkippedLayer
 
@@ -100,16 +102,24 @@ class SaturationResult:
     rule: str
     rows: int
 
+    column: ClassVar[str] = "saturation"
+    unit: ClassVar[str] = "layers"
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer."""
-        import pandas as pd
+        return layer_frame(self.layers, LayerSaturation.__slots__)
 
-        names = LayerSaturation.__slots__
-        rows = [
-            {"position": place, **{name: getattr(layer, name) for name in names}}
-            for place, layer in enumerate(self.layers)
-        ]
-        return pd.DataFrame(rows, columns=["position", *names])
+    def facts(self) -> dict[str, Any]:
+        """Return what it was made from, as plain data."""
+        return {name: getattr(self, name) for name in ("model", "data", "rows", "pooling", "rule", "delta")}
+
+    def totals(self) -> dict[str, float]:
+        """Return the mean saturation of the layers, and how many belong to the tail."""
+        return {
+            "layers": len(self.layers),
+            "saturation": mean_of(layer.saturation for layer in self.layers),
+            "tail": sum(layer.tail for layer in self.layers),
+        }
 
 
 def saturation(
@@ -148,10 +158,7 @@ def saturation(
     ModelError
         If the model cannot be used.
     """
-    require_share("delta", delta)
-    require_choice("pooling", pooling, POOLINGS)
-    require_choice("rule", rule, RULES)
-    setup = Setup.of(layers, options)
+    setup = checked(layers, delta, pooling, rule, **options)
     with threadpool_limits(1, "blas"):
         activations = Activations(open_inside(model), data, setup)
         found = _measure(activations, setup, delta, pooling, rule)
@@ -167,33 +174,61 @@ def saturation(
     )
 
 
+def checked(
+    layers: Sequence[str], delta: float, pooling: str, rule: str, **options: Unpack[Options]
+) -> Setup:
+    """Return the setup that the arguments of :func:`saturation` ask for.
+
+    Raises
+    ------
+    UsageError
+        If one of them cannot be used.
+    """
+    require_share("delta", delta)
+    require_choice("pooling", pooling, POOLINGS)
+    require_choice("rule", rule, RULES)
+    return Setup.of(layers, options)
+
+
 def _measure(
     activations: Activations, setup: Setup, delta: float, pooling: str, rule: str
 ) -> list[LayerSaturation]:
     found = {}
     groups = activations.passes(min(setup.batch, len(activations.rows)))
-    with setup.progress("saturation", len(groups) * len(activations.rows), "rows") as shown:
+    with (
+        setup.progress("saturation", len(groups) * len(activations.rows), "rows") as shown,
+        Workers(setup, BLOCK_BYTES) as workers,
+    ):
         for group in groups:
-            sums = {
-                tap.position: Covariance(width)
-                for tap in group
-                if _fits(width := width_of(tap.shape, tap.layer.axes, pooling), setup)
-            }
+            sums = _Sums(group, setup, pooling)
             reader = activations.open(group)
             for part in batches(activations.rows, setup.batch):
-                for tap, values in reader.read(part):
-                    if tap.position in sums:
-                        sums[tap.position].add(pooled(values, tap.layer.axes, pooling))
+                workers.each(sums.add, reader.read(part))
                 shown.advance(len(part))
             for tap in group:
-                width = width_of(tap.shape, tap.layer.axes, pooling)
-                found[tap.position] = _layer(tap, sums.pop(tap.position, None), width, delta, rule)
+                found[tap.position] = _layer(tap, sums.of.pop(tap.position), sums.width(tap), delta, rule)
     return [found[place] for place in sorted(found)]
 
 
-def _fits(width: int, setup: Setup) -> bool:
-    # The covariance, and the copy that its eigenvalues are computed in.
-    return 16 * width * width <= setup.memory
+class _Sums:
+    """The covariances of some layers, where there is room for them."""
+
+    def __init__(self, taps: Sequence[Tap], setup: Setup, pooling: str) -> None:
+        self._pooling = pooling
+        self.of: dict[int, Covariance | None] = {}
+        for tap in taps:
+            width = self.width(tap)
+            # The covariance, and the copy that its eigenvalues are computed in.
+            fits = 16 * width * width <= setup.memory
+            self.of[tap.position] = Covariance(width) if fits else None
+
+    def width(self, tap: Tap) -> int:
+        return width_of(tap.shape, tap.layer.axes, self._pooling)
+
+    def add(self, tap: Tap, values: Array) -> None:
+        sums = self.of[tap.position]
+        if sums is not None:
+            sums.add(pooled(values, tap.layer.axes, self._pooling))
 
 
 class Covariance:

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from filterdb.errors import OutputError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 LOCK = "lock"
+_ATTEMPTS: Final = 1_000
 _HDF5_ERRNO = re.compile(r"errno = (\d+)")
 
 
@@ -130,8 +132,12 @@ def exclusive_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
     """
     lock = folder / LOCK
     # A run that has just finished may remove the folder at any step of ours.
-    while (handle := _open_lock(lock)) is None or not _is_held(handle, lock, purpose):
-        continue
+    for _ in range(_ATTEMPTS):
+        if (handle := _open_lock(lock)) is not None and _is_held(handle, lock, purpose):
+            break
+    else:
+        # Some places deny that a folder was made, or forget it at once.
+        raise OutputError("no folder can be made here", where=folder, hint="choose another --out")
     try:
         yield folder
     finally:
@@ -234,6 +240,25 @@ def _exchange(a: Path, b: Path) -> None:
     b.rename(aside)
     a.rename(b)
     aside.rename(a)
+
+
+def refuse_foreign(folder: Path, patterns: Sequence[str]) -> None:
+    """Refuse a working folder that holds anything but ours: it will be removed.
+
+    Parameters
+    ----------
+    folder
+        The folder, which this run holds.
+    patterns
+        What it may hold.
+    """
+    for path in sorted(folder.iterdir()):
+        if not any(fnmatchcase(path.name, pattern) for pattern in (*patterns, LOCK)):
+            raise OutputError(
+                f"the working folder holds what filterdb has not written: {path.name!r}",
+                where=folder,
+                hint="move it elsewhere, or name another --out",
+            )
 
 
 def discard(folder: Path) -> None:

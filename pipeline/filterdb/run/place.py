@@ -126,11 +126,5 @@ def files_in(folder: Path) -> list[str]:
 
 def _empty(staging: Path) -> None:
     """Remove what an interrupted run left; what no run of ours has put there stays."""
-    with_others = [path.name for path in staging.iterdir() if path.name not in (STAGED, files.LOCK)]
-    if with_others:
-        raise OutputError(
-            f"the working folder holds what filterdb has not written: {with_others[0]!r}",
-            where=staging,
-            hint="move it elsewhere, or name another --out",
-        )
+    files.refuse_foreign(staging, (STAGED,))
     files.discard_content(staging)

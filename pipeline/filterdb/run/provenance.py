@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import platform
 import sys
 import time
@@ -33,6 +35,11 @@ class Timings:
         finally:
             spent = time.perf_counter() - begun
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+
+
+def digest(**values: Any) -> str:
+    """Return a hash of plain values: what a result was made from, in a line."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def of_run(config: RunConfig) -> dict[str, Any]:

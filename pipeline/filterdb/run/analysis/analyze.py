@@ -18,9 +18,9 @@ from filterdb.config import AnalyzeConfig, RunConfig
 from filterdb.errors import ColumnError, FilterDBError, UsageError
 from filterdb.run import place, provenance
 from filterdb.run.analysis import results
-from filterdb.run.analysis.measuring import Choice, Measuring, digest
+from filterdb.run.analysis.measuring import Choice, Measuring
 from filterdb.run.analysis.results import Results
-from filterdb.run.provenance import Timings
+from filterdb.run.provenance import Timings, digest
 from filterdb.run.workforce.workers import cpu_count, worker_count
 from filterdb.shift import AxisShift, CoordinateSystem
 from filterdb.stats import unpack

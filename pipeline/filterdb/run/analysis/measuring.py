@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from filterdb.config import AnalyzeConfig, RunConfig
 from filterdb.errors import CorruptDataError, UsageError
 from filterdb.run.analysis import results
 from filterdb.run.analysis.results import Measured
-from filterdb.run.provenance import Timings
+from filterdb.run.provenance import Timings, digest
 from filterdb.run.scanning.scans import Scanner, scanner
 from filterdb.shift import (
     DEFAULT_BINS,
@@ -36,11 +35,6 @@ from filterdb.types import Kernel
 
 MEASURE_VERSION: Final = 3
 """Changes when the same filters would give other statistics or other counts."""
-
-
-def digest(**values: Any) -> str:
-    """Return a hash of plain values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,16 @@ class Limits:
         Time.
     memory
         Bytes that a child process may allocate; files that it maps do not count.
+    act
+        What is done with an input, for messages.
+    section
+        The section of the configuration that the limits are set in.
     """
 
     seconds: float
     memory: int
+    act: str = "reading it"
+    section: str = "extract"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,18 +184,19 @@ class Child(Generic[In, Out]):
             gib = self.limits.memory / 2**30
             return self._done(
                 None,
-                "reading it needs more memory than a worker may use",
-                f"raise extract.memory, now {gib:.1f} GiB, in the configuration, or use fewer workers",
+                f"{self.limits.act} needs more memory than a worker may use",
+                f"raise {self.limits.section}.memory, now {gib:.1f} GiB, in the configuration, or use fewer"
+                " workers",
             )
-        return self._done(None, f"reading it failed unexpectedly: {value}", "please report this")
+        return self._done(None, f"{self.limits.act} failed unexpectedly: {value}", "please report this")
 
     def _overdue(self) -> Done[In, Out]:
         ready = self._ready
         self.stop()
         if not ready:
             raise FilterDBError(f"a worker process did not start within {_START_SECONDS:g} s")
-        reason = f"reading it took more than {self.limits.seconds:g} s"
-        return self._done(None, reason, "raise extract.timeout in the configuration")
+        reason = f"{self.limits.act} took more than {self.limits.seconds:g} s"
+        return self._done(None, reason, f"raise {self.limits.section}.timeout in the configuration")
 
     def _dead(self) -> Done[In, Out]:
         code = self._process.wait()
@@ -199,7 +206,7 @@ class Child(Generic[In, Out]):
         # One that was killed while it started tried nothing yet, so a signal is not held against the start.
         if not self._ready and code >= 0:
             raise FilterDBError(f"no worker process can start (exit code {code}): {last or 'no message'}")
-        reason = f"the process that read it died ({_cause(code)})"
+        reason = f"the process that was {self.limits.act} died ({_cause(code)})"
         return self._done(None, reason, "look at the file; it harmed nothing else", died=True)
 
     def _done(

@@ -1,0 +1,1 @@
+"""The stages that probe one model, or a whole zoo."""
