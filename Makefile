@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help extract analyze figures report test test-oracles test-browser soak bench lint format docs notebooks demo-zoo clean
+.PHONY: help extract analyze figures report probe test test-oracles test-browser soak bench lint format docs notebooks demo-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,11 @@ figures: $(VENV)/bin/filterdb  ## draw every figure of the analyzed data set
 report: $(VENV)/bin/filterdb  ## write one HTML page of findings, figures and tables
 	@$(BIN)/filterdb report --config $(CONFIG)
 
+probe: $(VENV)/bin/filterdb  ## run the zoo's models over images: saturation, CKA and sparsity score
+	@$(BIN)/filterdb probe saturation --config $(CONFIG)
+	@$(BIN)/filterdb probe cka --config $(CONFIG)
+	@$(BIN)/filterdb probe sparsity --config $(CONFIG)
+
 test: $(VENV)/.dev  ## run the tests
 	$(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
 
@@ -61,8 +66,8 @@ test-browser: $(VENV)/.browser  ## look at the report in a headless Chromium (De
 soak: $(VENV)/.dev  ## run the long sweeps
 	$(PYTEST) -m soak --timeout 7200
 
-bench: $(VENV)/.dev  ## measure speed and memory, and write docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/.dev $(VENV)-oracles/.ready  ## measure speed and memory, and write docs/benchmarks.md (PARTS=Probes: only that)
+	$(BIN)/python benchmarks/run.py $(PARTS)
 
 lint: $(VENV)/.dev  ## check style, types and import directions
 	$(BIN)/ruff check .

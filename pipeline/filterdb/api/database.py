@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -222,8 +223,8 @@ class FilterDB:
         """
         import dask.array
 
-        if chunk_rows < 1:
-            raise UsageError(f"chunk_rows is {chunk_rows}", expected="at least 1")
+        if not _is_count(chunk_rows):
+            raise UsageError(f"chunk_rows is {chunk_rows!r}", expected="a whole number, at least 1")
         wanted = self._filter_rows(rows)
         chunks = (chunk_rows, wanted.width)
         name = f"filters-{wanted.token}-{chunk_rows}"
@@ -378,7 +379,8 @@ class FilterDB:
             whole = np.array([0, self._source.file.n_filters], np.int64)
             return FilterRows(self._source, whole[:1], whole[1:])
         count = self._source.file.n_filters
-        starts, stops = ranges(self.meta if rows is None else rows, self.meta, count, path=self.path)
+        every = self._source.file.tables.meta
+        starts, stops = ranges(self.meta if rows is None else rows, self.meta, every, count, path=self.path)
         return FilterRows(self._source, starts, stops)
 
     def _found(self) -> Results | None:
@@ -395,3 +397,7 @@ class FilterDB:
             return meta
         layers = results.layers
         return layers.assign(**{name: meta[name] for name in meta.columns if name not in layers.columns})
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1

@@ -76,6 +76,8 @@ class Figures:
         from filterdb.run.drawing.figure_plan import Plan
         from filterdb.run.drawing.figure_views import require_models
 
+        if not isinstance(db, FilterDB):
+            raise UsageError(f"figures are of a {type(db).__name__}", expected="what filterdb.open returned")
         if db._rows is not None:
             raise UsageError(
                 "figures are of a whole data set, not of a selection",

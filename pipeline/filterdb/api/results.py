@@ -16,7 +16,7 @@ import pandas as pd
 from filterdb.api import html
 from filterdb.api.selection import Positions, Where, positions
 from filterdb.api.shifts import Shifts, plain_shifts
-from filterdb.errors import ColumnError, CorruptDataError, StoreError, UsageError, printable
+from filterdb.errors import ColumnError, CorruptDataError, StoreError, UsageError, nearest, printable
 
 if TYPE_CHECKING:
     from filterdb.run.analysis.results import Measured
@@ -196,6 +196,7 @@ class Results:
         from filterdb.shift import evaluate, make_axis, restrict
 
         frame = self._folder.layers
+        _require_axis(by, combine_with)
         if isinstance(by, pd.Series):
             frame, by = _with_column(frame, by)
         axis = make_axis(frame, by, with_=combine_with, fewest=0)
@@ -261,7 +262,7 @@ class _Folder:
 
         self._require_unchanged()
         found = load(self.path).shifts
-        return MappingProxyType({name: Shifts.of(name, one) for name, one in found.items()})
+        return MappingProxyType(_ByAxis({name: Shifts.of(name, one) for name, one in found.items()}))
 
     def _table(self, name: str) -> pd.DataFrame:
         self._require_unchanged()
@@ -280,6 +281,32 @@ class _Folder:
     def _damaged(self, what: str) -> CorruptDataError:
         return CorruptDataError(
             f"the results are damaged: {what}", where=self.path, hint="filterdb analyze writes them again"
+        )
+
+
+class _ByAxis(dict[str, Shifts]):
+    """What was found of each axis; an axis that was not asked for is answered with those that were."""
+
+    def __missing__(self, name: object) -> Shifts:
+        close = nearest(str(name), self)
+        raise ColumnError(
+            f"the analysis has no axis {name!r}",
+            where="shifts",
+            expected=f"one of {', '.join(self)}",
+            hint=f"did you mean {close!r}?" if close else f"db.shift({name!r}) compares along any axis",
+        )
+
+
+def _require_axis(by: object, combine_with: object) -> None:
+    """Refuse what pandas would group by, and an axis is not made of."""
+    if not isinstance(by, str | pd.Series) or not isinstance(combine_with, str | None):
+        raise UsageError(
+            f"the axis is {by!r}"[:200]
+            if combine_with is None
+            else f"combine_with is {combine_with!r}"[:200],
+            where="shift",
+            expected="a column of layers, depth_decile, an expression, or a column of your own",
+            hint="shift('Task', combine_with='Family') combines two",
         )
 
 

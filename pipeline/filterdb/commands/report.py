@@ -16,6 +16,13 @@ def report(
     dataset: Annotated[Path | None, typer.Argument(help="The data set file.")] = None,
     results: Annotated[Path | None, typer.Argument(help="Its results folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page to write, .html.")] = None,
+    probes: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="What filterdb probe has written of the zoo; else what lies in probes, beside the results.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     force: Annotated[bool, typer.Option("--force", help="Write again what is up to date.")] = False,
     as_json: JsonOption = False,
@@ -31,6 +38,7 @@ def report(
             results or output(None, settings, "results"),
             output(out, settings, "report.html"),
             settings,
+            probes=probes,
             force=force,
         )
     show(json.dumps(stage.summary(outcome)) if as_json else stage.text(outcome))

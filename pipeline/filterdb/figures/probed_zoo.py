@@ -16,6 +16,7 @@ from filterdb.figures.drawing import Drawing
 _PITCH: Final = 0.13
 _TALLEST: Final = 13.0
 _MOST: Final = 120
+_SCATTER: Final = 3.2
 _DRAWS: Final = 999
 _FEWEST_MODELS: Final = 5
 
@@ -136,7 +137,7 @@ def layers_against(
         Of the figure, in inches.
     """
     known = table.dropna(subset=[x, y]).reset_index(drop=True)
-    figure = style.canvas(width, 0.86 * width)
+    figure = style.canvas(width, min(0.86 * width, _SCATTER))
     ax = figure.add_subplot()
     ax.grid(visible=True)
     points = ax.scatter(
@@ -169,7 +170,7 @@ def _correlation(rank: float, low: float, high: float, models: int) -> str:
         return "No rank correlation is defined."
     if np.isnan(low):
         return f"Rank correlation {rank:.2f}; {labels.counted(models, 'model')} are too few for an interval."
-    return f"Rank correlation {rank:.2f} (95 % interval over models {low:.2f} to {high:.2f})."
+    return f"Rank correlation {rank:.2f} (95% interval over models {low:.2f} to {high:.2f})."
 
 
 def rank_correlation(table: pd.DataFrame, x: str, y: str, *, seed: int = 0) -> tuple[float, float, float]:

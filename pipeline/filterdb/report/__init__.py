@@ -5,14 +5,15 @@ from __future__ import annotations
 from filterdb.report.blocks import Page
 from filterdb.report.compose import Material, compose
 from filterdb.report.notable import Notable, notable
-from filterdb.report.render import fingerprint, inputs_of, is_ours, render
+from filterdb.report.probed import Probed
+from filterdb.report.render import inputs_of, is_ours, render
 
 __all__ = [
     "Material",
     "Notable",
     "Page",
+    "Probed",
     "compose",
-    "fingerprint",
     "inputs_of",
     "is_ours",
     "notable",

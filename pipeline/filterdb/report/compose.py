@@ -28,6 +28,7 @@ from filterdb.report.blocks import (
     Section,
 )
 from filterdb.report.notable import Notable
+from filterdb.report.probed import Probed, probe_blocks
 from filterdb.report.vector import picture
 from filterdb.report.wording import axis_title, counted, decimal, listed, percent
 
@@ -87,6 +88,8 @@ class Material:
         The notable models, each with its first kernels by the place of a layer among its layers.
     published
         The version of CNN-Filter-DB that the file is, if it is one.
+    probed
+        What probes found in the models.
     comparable
         Whether the analysis was made as the published one was; else why not.
     inputs
@@ -115,6 +118,7 @@ class Material:
     drawings: Mapping[str, Drawing]
     shown: Sequence[tuple[Notable, Mapping[int, NDArray[np.float32]]]]
     published: str | None
+    probed: Sequence[Probed]
     comparable: tuple[str, ...]
     inputs: str
     version: str
@@ -142,6 +146,7 @@ def compose(material: Material) -> Page:
         Section("drift", "Shift between groups", _drift(material, pictures)),
         Section("quality", "Quality of layers", _quality(material, pictures)),
         Section("basis", "The common basis", _basis(material, pictures)),
+        Section("probes", "What the models do with data", probe_blocks(material.probed, pictures)),
         Section("models", "Models", _models(material)),
         Section("kernels", "Notable models and their kernels", _kernels(material)),
         Section("provenance", "How this came about", _provenance(material, left_out)),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +28,30 @@ _FIRST: Final = {"column": 12, "double": 24}
 _EXAMPLES: Final = 2
 """Layers that are shown of each phenotype."""
 
-Job = tuple[str, Callable[[], Drawing]]
+Call = Callable[[], Drawing]
+"""Draws a figure: a function of filterdb.figures with plain data, which another process can be told."""
+
+Gathered = tuple[str, Callable[[], Call]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One figure: what it shows is gathered in this process, and drawn in any.
+
+    Parameters
+    ----------
+    gather
+        Returns the call that draws, which another process can be told.
+    """
+
+    gather: Callable[[], Call]
+
+    def __call__(self) -> Drawing:
+        """Draw."""
+        return self.gather()()
+
+
+Job = tuple[str, Sheet]
 
 
 @dataclass
@@ -52,12 +74,19 @@ class Plan:
 
     def jobs(self) -> Iterator[Job]:
         """Yield the name of every figure, and what draws it."""
+        for name, gather in self._figures():
+            yield name, Sheet(gather)
+
+    def _figures(self) -> Iterator[Gathered]:
         yield from self._of_all()
         for view in self.axes:
             yield from self._of_axis(view, self.stems[view.name])
         yield from self._of_filters()
-        for model in views.chosen_models(self.found, self.settings.models):
-            yield from self._of_model(model)
+        chosen = views.chosen_models(self.found, self.settings.models)
+        names = self.found.models.loc[chosen, "model"].tolist()
+        stems = axis_stems(names)
+        for model, name in zip(chosen, names, strict=True):
+            yield from self._of_model(model, name, stems[name])
 
     @property
     def width(self) -> float:
@@ -93,7 +122,7 @@ class Plan:
         groups = [self.everything, *self.axes]
         return scan(self.file, groups, measured, most=self.settings.groups, grid=grid)
 
-    def _of_all(self) -> Iterator[Job]:
+    def _of_all(self) -> Iterator[Gathered]:
         kernel = self.file.kernel.shape
         whole, cube = self.everything, self.found.measured.cube
         basis = views.bases(cube, whole)[0]
@@ -102,31 +131,45 @@ class Plan:
         width, most = self.width, self.settings.groups
         yield (
             "eigenimages",
-            lambda: figures.eigenimages(
-                basis.components[None], basis.explained[None], whole.groups, kernel=kernel, width=width
+            lambda: partial(
+                figures.eigenimages,
+                basis.components[None],
+                basis.explained[None],
+                whole.groups,
+                kernel=kernel,
+                width=width,
             ),
         )
         yield (
             "explained_variance",
-            lambda: figures.explained_variance(basis.explained[None], whole.groups, width=width),
+            lambda: partial(figures.explained_variance, basis.explained[None], whole.groups, width=width),
         )
         yield (
             "covariance",
-            lambda: figures.covariance_image(
-                covariance, kernel=kernel, sizes=whole.groups, width=min(width, 4.2)
+            lambda: partial(
+                figures.covariance_image, covariance, kernel=kernel, sizes=whole.groups, width=min(width, 4.2)
             ),
         )
         pairs = {view.name: view.shift.pairs for view in self.axes if view.shift}
         if pairs:
-            yield "drift_by_axis", lambda: figures.drift_boxes(pairs, measure=self._measure(), width=width)
+            yield (
+                "drift_by_axis",
+                lambda: partial(
+                    figures.drift_boxes, pairs, sizes=whole.groups, measure=self._measure(), width=width
+                ),
+            )
         yield (
             "degenerate_models",
-            lambda: figures.degenerate_by_model(
-                self.found.models, **self._model_groups(), width=width, most=most + 10
+            lambda: partial(
+                figures.degenerate_by_model,
+                self.found.models,
+                **self._model_groups(),
+                width=width,
+                most=most + 10,
             ),
         )
 
-    def _of_axis(self, view: views.View, stem: str) -> Iterator[Job]:
+    def _of_axis(self, view: views.View, stem: str) -> Iterator[Gathered]:
         cube, width, most = self.found.measured.cube, self.width, self.settings.groups
         shared: dict[str, Any] = {"axis": view.name, "width": width, "most": most}
         if view.shift is not None:
@@ -135,9 +178,20 @@ class Plan:
             measure = self._measure()
             yield (
                 f"drift_{stem}",
-                lambda: figures.drift_heatmap(frame, pairs, view.groups, measure=measure, **shared),
+                lambda: partial(
+                    figures.drift_heatmap,
+                    frame,
+                    pairs,
+                    view.groups,
+                    measure=measure,
+                    ordered=view.ordered,
+                    **shared,
+                ),
             )
-            yield f"drift_pairs_{stem}", lambda: figures.drift_intervals(pairs, measure=measure, **shared)
+            yield (
+                f"drift_pairs_{stem}",
+                lambda: partial(figures.drift_intervals, pairs, view.groups, measure=measure, **shared),
+            )
         for name, metrics in (
             ("quality", ("sparsity", "variance_entropy")),
             ("orthogonality", ("orthogonality",)),
@@ -148,7 +202,8 @@ class Plan:
         explained = np.stack([basis.explained for basis in fitted])
         yield (
             f"eigenimages_{stem}",
-            lambda: figures.eigenimages(
+            lambda: partial(
+                figures.eigenimages,
                 np.stack([basis.components for basis in fitted]),
                 explained,
                 groups,
@@ -159,40 +214,47 @@ class Plan:
         )
         yield (
             f"explained_variance_{stem}",
-            lambda: figures.explained_variance(explained, groups, width=width, most=most + 1),
+            lambda: partial(figures.explained_variance, explained, groups, width=width, most=most + 1),
         )
         yield f"ridges_{stem}", lambda: self._ridges(view, shared)
 
     def _metrics(
         self, view: views.View, metrics: tuple[str, ...], shared: dict[str, Any]
-    ) -> Callable[[], Drawing]:
-        return lambda: figures.metrics_by_group(
-            self.found.layers, view.codes, view.groups, metrics=metrics, ordered=view.ordered, **shared
+    ) -> Callable[[], Call]:
+        return lambda: partial(
+            figures.metrics_by_group,
+            self.found.layers[list(metrics)],
+            view.codes,
+            view.groups,
+            metrics=metrics,
+            ordered=view.ordered,
+            **shared,
         )
 
-    def _ridges(self, view: views.View, shared: dict[str, Any]) -> Drawing:
+    def _ridges(self, view: views.View, shared: dict[str, Any]) -> Call:
         cube, coordinates = self.found.measured.cube, self.found.measured.coordinates
         spread = views.deviations(cube, view, coordinates)
         if not self.exact:
             counts = views.counts(cube, view)
             found = figures.binned_densities(counts, coordinates.low, coordinates.high, spread)
-            return figures.ridges(found, view.groups, ordered=view.ordered, **shared)
+            return partial(figures.ridges, found, view.groups, ordered=view.ordered, **shared)
         tally, grid = self._tally(view), density.grid_over(coordinates.low, coordinates.high)
         # Groups that are not shown were not counted.
         masses = np.zeros((len(view.groups), self.file.kernel.size, len(grid)))
         masses[tally.shown] = tally.masses
         found = figures.densities(masses, grid, spread)
-        return figures.ridges(found, view.groups, ordered=view.ordered, **shared)
+        return partial(figures.ridges, found, view.groups, ordered=view.ordered, **shared)
 
     def _tally(self, view: views.View) -> Tally:
         return next(tally for tally in self.scanned.tallies if tally.view is view)
 
-    def _of_filters(self) -> Iterator[Job]:
+    def _of_filters(self) -> Iterator[Gathered]:
         if self.file.kernel.size < 2:
             return
         yield (
             "scatter",
-            lambda: figures.scatter_density(
+            lambda: partial(
+                figures.scatter_density,
                 self.scanned.counts,
                 self.scanned.pairs,
                 limit=self.scanned.limit,
@@ -204,13 +266,14 @@ class Plan:
             yield f"phenotypes_{self.stems[view.name]}", self._phenotypes(view)
         yield "phenotypes_layers", self._layers
 
-    def _phenotypes(self, view: views.View) -> Callable[[], Drawing]:
-        def draw() -> Drawing:
+    def _phenotypes(self, view: views.View) -> Callable[[], Call]:
+        def gather() -> Call:
             tally, limit = self._tally(view), self.scanned.limit
             assert tally.pairs is not None
             names = view.groups["group"].iloc[tally.shown].tolist()
             shapes = [figures.shape_of(one, limit) for one in tally.pairs]
-            return figures.phenotypes(
+            return partial(
+                figures.phenotypes,
                 tally.pairs,
                 names,
                 shapes,
@@ -220,10 +283,10 @@ class Plan:
                 of=len(view.groups),
             )
 
-        return draw
+        return gather
 
-    def _layers(self) -> Drawing:
-        """Draw the layers that show each phenotype most clearly."""
+    def _layers(self) -> Call:
+        """Gather the layers that show each phenotype most clearly."""
         shapes, limit, meta = self.scanned.shapes, self.scanned.limit, self.file.tables.meta
         chosen = [record for kind in figures.PHENOTYPES for record in clearest(shapes, kind, meta)]
         counts = np.zeros((len(chosen), BINS, BINS), np.uint32)
@@ -234,7 +297,8 @@ class Plan:
         order = [*chosen, *sorted(set(range(len(meta))) - set(chosen))]
         pairs = zip(meta["model"].tolist(), meta["layer_name"].tolist(), strict=True)
         names = [f"{model} / {layer}" for model, layer in pairs]
-        return figures.phenotypes(
+        return partial(
+            figures.phenotypes,
             counts,
             [names[i] for i in order],
             [shapes[i] for i in order],
@@ -243,15 +307,14 @@ class Plan:
             width=self.width,
         )
 
-    def _of_model(self, model_id: Any) -> Iterator[Job]:
+    def _of_model(self, model_id: Any, name: str, stem: str) -> Iterator[Gathered]:
         meta = self.file.tables.meta
         rows = meta[meta.index.get_level_values("model_id") == model_id]
-        name = str(rows["model"].iloc[0])
-        stem = re.sub(r"[^\w.-]+", "_", name)[:60]
         first, shape = _FIRST[self.settings.width], self.file.kernel.shape
         yield (
             f"filters_{stem}",
-            lambda: figures.first_filters(
+            lambda: partial(
+                figures.first_filters,
                 [read_record(self.file, row, first).reshape(-1, *shape) for _, row in rows.iterrows()],
                 rows["layer_name"].tolist(),
                 model=name,
@@ -263,7 +326,8 @@ class Plan:
         out = int(layer["out_channels"]) if not np.isnan(layer["out_channels"]) else 1
         yield (
             f"kernels_{stem}",
-            lambda: figures.layer_kernels(
+            lambda: partial(
+                figures.layer_kernels,
                 read_record(self.file, layer).reshape(out, -1, *shape),
                 name=f"{name} / {layer['layer_name']}",
                 width=min(self.width, 4.5),

@@ -10,21 +10,20 @@ from typing import Any, Final, Literal
 import matplotlib as mpl
 
 import filterdb
-from filterdb import figures
 from filterdb.config import FiguresConfig, RunConfig
-from filterdb.figures import Drawing
 from filterdb.run import files, place, provenance
 from filterdb.run.analysis import results
-from filterdb.run.analysis.measuring import digest
 from filterdb.run.drawing import figure_views as views
+from filterdb.run.drawing.figure_files import Drawn, write_figures
 from filterdb.run.drawing.figure_plan import Plan
+from filterdb.run.drawing.sources import fingerprint
 from filterdb.run.progress import progress
-from filterdb.run.provenance import Timings
+from filterdb.run.provenance import digest
 from filterdb.store import open_dataset
 
 FORMAT_VERSION: Final = 1
-FIGURES_VERSION: Final = 1
-"""Changes when the same data would be drawn in another way."""
+DRAWN_BY: Final = ("filterdb.figures", "filterdb.run.drawing")
+"""Packages that decide how the same data looks."""
 
 FOLDER: Final = place.Kind("filterdb figures", "folder of figures", "filterdb figures")
 
@@ -64,7 +63,7 @@ def draw(
     out
         The folder to write. It is at every moment absent, the old one or the new one.
     config
-        How figures are drawn.
+        How figures are drawn, and by how many processes.
     force
         Draw what is up to date, too.
 
@@ -98,7 +97,7 @@ def _inputs(manifest: Mapping[str, Any], settings: FiguresConfig) -> str:
         settings=settings.model_dump(mode="json"),
         filterdb=filterdb.__version__,
         matplotlib=mpl.__version__,
-        version=FIGURES_VERSION,
+        code=fingerprint(*DRAWN_BY),
     )
 
 
@@ -116,37 +115,29 @@ def _write(
     plan: Plan, out: Path, staging: Path, config: RunConfig, made: Mapping[str, str]
 ) -> dict[str, str]:
     """Draw all figures into the working folder, and put it in its place."""
-    captions, timings = {}, Timings()
-    jobs = list(plan.jobs())
+    settings, jobs = plan.settings, list(plan.jobs())
+    drawn: dict[str, Drawn] = {}
     new = staging / place.STAGED
     with files.writing(out):
         new.mkdir()
         with progress("figures", len(jobs), "figures") as bar:
-            for name, job in jobs:
-                with timings.phase(name):
-                    drawing = job()
-                    _save(drawing, new / name, plan.settings.dpi)
-                captions[name] = drawing.caption
+            for one in write_figures(jobs, new, dpi=settings.dpi, workers=config.workers):
+                drawn[one.name] = one
                 bar.advance()
+        captions = {name: drawn[name].caption for name, _ in jobs}
         manifest = {
             **made,
             "format": FOLDER.format,
             "format_version": FORMAT_VERSION,
             "captions": captions,
-            "settings": plan.settings.model_dump(mode="json"),
-            "seconds": timings.seconds,
+            "settings": settings.model_dump(mode="json"),
+            "seconds": {name: drawn[name].seconds for name, _ in jobs},
             "provenance": provenance.of_run(config),
             "files": [place.MANIFEST, *place.files_in(new)],
         }
         files.write_json(new / place.MANIFEST, manifest)
         files.replace_folder(new, out)
     return captions
-
-
-def _save(drawing: Drawing, stem: Path, dpi: int) -> None:
-    for kind in figures.KINDS:
-        stem.with_name(f"{stem.name}.{kind}").write_bytes(drawing.render(kind, dpi=dpi))
-    stem.with_name(f"{stem.name}.csv").write_bytes(drawing.csv())
 
 
 def summary(report: FiguresReport) -> dict[str, Any]:

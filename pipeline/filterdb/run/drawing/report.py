@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,20 +17,24 @@ from filterdb import report as pages
 from filterdb.config import FiguresConfig, RunConfig
 from filterdb.errors import OutputError, UsageError
 from filterdb.figures import Drawing
+from filterdb.figures.style import DOUBLE
 from filterdb.report import Material, Notable
 from filterdb.report.wording import size
 from filterdb.run import files, provenance
 from filterdb.run.analysis import results
-from filterdb.run.analysis.measuring import digest
 from filterdb.run.analysis.results import Results
+from filterdb.run.drawing import probed
 from filterdb.run.drawing.figure_plan import EXACT_UP_TO, Plan
 from filterdb.run.drawing.figure_scan import read_record
+from filterdb.run.drawing.sources import fingerprint
+from filterdb.run.probing.folder import ZooProbe
 from filterdb.run.progress import progress
+from filterdb.run.provenance import digest
 from filterdb.store import DatasetFile, open_dataset
 from filterdb.store.published import PublishedFile
 
-REPORT_VERSION: Final = 1
-"""Changes when the same data would be told in another way."""
+WRITTEN_BY: Final = ("filterdb.figures", "filterdb.report", "filterdb.run.drawing")
+"""Packages that decide how the same data is told."""
 
 MOST_AXES: Final = 6
 """Axes whose figures are on the page."""
@@ -65,7 +69,13 @@ class ReportReport:
 
 
 def write(
-    path: Path, results_folder: Path, out: Path, config: RunConfig, *, force: bool = False
+    path: Path,
+    results_folder: Path,
+    out: Path,
+    config: RunConfig,
+    *,
+    probes: Sequence[Path] | None = None,
+    force: bool = False,
 ) -> ReportReport:
     """Write the report of a data set.
 
@@ -79,6 +89,8 @@ def write(
         The page to write. It is at every moment absent, the old one or the new one.
     config
         How figures are drawn.
+    probes
+        Folders of probes of the zoo; those beside the results where not given.
     force
         Write what is up to date, too.
 
@@ -92,12 +104,14 @@ def write(
     older = _older(out)
     with open_dataset(path) as file:
         manifest = results.require_results(results_folder, dataset=file.content_hash)
-        inputs = _inputs(file, manifest, config.figures)
+        zoo = file.tables.models
+        probed_zoo = probed.beside(results_folder, zoo) if probes is None else probed.found_in(probes, zoo)
+        inputs = _inputs(file, manifest, config.figures, probed_zoo)
         if not force and older is not None and pages.inputs_of(older) == inputs:
             return ReportReport("fresh", out, len(older.encode()))
         files.require_place(out)
         found = results.load(results_folder, dataset=file.content_hash)
-        page = pages.compose(_material(file, found, config.figures, inputs))
+        page = pages.compose(_material(file, found, probed_zoo, config.figures, inputs))
     content = pages.render(page).encode()
     with files.appearing(out) as temporary:
         temporary.write_bytes(content)
@@ -122,26 +136,35 @@ def _older(out: Path) -> str | None:
     return text
 
 
-def _inputs(file: DatasetFile, manifest: Mapping[str, Any], settings: FiguresConfig) -> str:
+def _inputs(
+    file: DatasetFile, manifest: Mapping[str, Any], settings: FiguresConfig, of_models: Sequence[ZooProbe]
+) -> str:
     """Describe all that determines the page; what made the results is on it, too."""
     return digest(
         dataset=file.content_hash,
         name=file.path.name,
         results={key: value for key, value in manifest.items() if key != "seconds"},
         source=_source(file),
+        probes=probed.identity(of_models),
         settings=settings.model_dump(mode="json"),
         filterdb=filterdb.__version__,
         matplotlib=mpl.__version__,
-        templates=pages.fingerprint(),
-        version=REPORT_VERSION,
+        code=fingerprint(*WRITTEN_BY),
     )
 
 
-def _material(file: DatasetFile, found: Results, settings: FiguresConfig, inputs: str) -> Material:
+def _material(
+    file: DatasetFile,
+    found: Results,
+    of_models: Sequence[ZooProbe],
+    settings: FiguresConfig,
+    inputs: str,
+) -> Material:
     tables = file.tables
     coordinates = found.measured.coordinates
     shifts = {name: found.shifts[name] for name in _in_order(found)}
     stems = results.axis_stems(shifts)
+    told, drawn = probed.told(of_models, results.joined(found.meta, found.layers), width=DOUBLE)
     return Material(
         name=file.path.name,
         kernel=str(file.kernel),
@@ -160,9 +183,10 @@ def _material(file: DatasetFile, found: Results, settings: FiguresConfig, inputs
         manifest=found.manifest,
         source=_source(file),
         model_groups=_model_groups(found, tables.models),
-        drawings=_drawings(file, found, settings, list(stems.values())),
+        drawings=_drawings(file, found, settings, list(stems.values())) | drawn,
         shown=[(one, _kernels(file, found, one)) for one in pages.notable(found.models)],
         published=_published_version(file),
+        probed=told,
         comparable=_differences(found.manifest),
         inputs=inputs,
         version=filterdb.__version__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,8 @@ def save(found: ZooProbe, out: Path, staging: Path) -> None:
         for name in _TABLES:
             getattr(found, name).to_parquet(new / f"{name}.parquet", index=False)
         found.layers.to_csv(new / "layers.csv", index=False, lineterminator="\n", errors="backslashreplace")
-        marks = {"format": PROBES.format, "format_version": FORMAT_VERSION}
+        content = {name: sha256((new / f"{name}.parquet").read_bytes()).hexdigest() for name in _TABLES}
+        marks = {"format": PROBES.format, "format_version": FORMAT_VERSION, "content": content}
         written = {"files": [MANIFEST, *files_in(new)]}
         files.write_json(new / MANIFEST, {**found.manifest, **marks, **written})
         files.replace_folder(new, out)

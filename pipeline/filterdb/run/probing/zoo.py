@@ -152,19 +152,22 @@ def probe_zoo(
     return report
 
 
-def draw(found: ZooProbe) -> Drawing:
+def draw(found: ZooProbe, *, width: float | None = None) -> Drawing:
     """Return the figure of a probed zoo: a strip a model.
 
     Parameters
     ----------
     found
         What was found.
+    width
+        Of the figure, in inches; one column of a page where not said.
     """
     from filterdb.figures.probed_zoo import zoo_strips
+    from filterdb.figures.style import COLUMN
 
     other = found.manifest["settings"].get("b")
     title = _TITLES[found.what] if other is None else f"CKA with the most alike layer of {Path(other).stem}"
-    return zoo_strips(zoo_tables.by_layer(found), value="value", title=title)
+    return zoo_strips(zoo_tables.by_layer(found), value="value", title=title, width=width or COLUMN)
 
 
 def _finish(
