@@ -37,6 +37,7 @@ its models:
 """
 _FIRST = (
     *("open", "FilterDB", "open_results", "Results", "measure_shift", "Shifts", "Figures"),
+    *("open_probes", "Probes"),
     "measure_quality",
 )
 _LAST = ("FilterDBError", "__version__")

@@ -85,11 +85,6 @@ def open_probes(path: str | os.PathLike[str]) -> Probes:
     ------
     NotADatasetError
         If it is no such folder.
-
-    Examples
-    --------
-    >>> filterdb.open_probes("build/demo/probes/saturation").what
-    'saturation'
     """
     return Probes(path)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from filterdb.api import html
-from filterdb.errors import ColumnError, printable
+from filterdb.errors import ColumnError, nearest, printable
 
 if TYPE_CHECKING:
     from filterdb.figures import Drawing
@@ -31,12 +31,6 @@ class Probes:
     ------
     NotADatasetError
         If it is no such folder.
-
-    Examples
-    --------
-    >>> probes = filterdb.open_probes("build/demo/probes/saturation")
-    >>> probes
-    <Probes saturation: 696 layers of 52 models>
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -95,6 +89,28 @@ class Probes:
 
         return draw(self._found)
 
+    def against(self, layers: pd.DataFrame, metric: str = "variance_entropy_norm") -> Drawing:
+        """Draw what was found in each layer against a metric of its filters.
+
+        Parameters
+        ----------
+        layers
+            ``db.layers``, which has the metrics of a data set's layers.
+        metric
+            A column of it.
+
+        Raises
+        ------
+        ColumnError
+            If there is no such column.
+        """
+        from filterdb.figures.probed_zoo import layers_against
+
+        _require(layers, metric, "a metric of db.layers")
+        both = self.with_layers(layers).reset_index()
+        titles = f"{metric.replace('_', ' ')} of its filters", self._found.column
+        return layers_against(both, x=metric, y=self._found.column, titles=titles)
+
     def with_models(self, models: pd.DataFrame) -> pd.DataFrame:
         """Return the models of a data set with what the probe found in each.
 
@@ -126,12 +142,6 @@ class Probes:
         ------
         ColumnError
             If the table has no such columns, as that of a published data set.
-
-        Examples
-        --------
-        >>> both = probes.with_layers(db.layers)
-        >>> both[["variance_entropy_norm", "saturation"]].corr("spearman").iloc[0, 1].round(2).item()
-        0.31
         """
         for name in (_KEY, "layer_name"):
             _require(layers, name, "db.layers")
@@ -152,7 +162,9 @@ def _beside(table: pd.DataFrame, found: pd.DataFrame, keys: pd.Series | pd.Multi
 
 def _require(table: pd.DataFrame, name: str, expected: str) -> None:
     if name not in table:
+        close = nearest(name, map(str, table.columns))
         raise ColumnError(
-            f"the table has no column {name!r}, by which models are known",
-            expected=f"{expected} of a data set that filterdb extract has written",
+            f"the table has no column {name!r}",
+            expected=f"{expected}, of a data set that filterdb extract has written",
+            hint=None if close is None else f"{close!r}",
         )

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
 import numpy as np
@@ -26,6 +27,8 @@ from filterdb.types import SkippedLayer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from filterdb.figures import Drawing
 
 WIDEST: Final = 2500
 """Most features of a tree; wider layers are reduced to as many."""
@@ -111,6 +114,12 @@ class SparsityResult:
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer."""
         return layer_frame(self.layers, LayerScore.__slots__)
+
+    def figure(self) -> Drawing:
+        """Draw the score of each layer."""
+        from filterdb.figures.probes import sparsity_scores
+
+        return sparsity_scores(self.to_frame(), model=Path(self.model).stem)
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""

@@ -26,13 +26,20 @@ from filterdb.types import SkippedLayer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from filterdb.figures import Drawing
+
 LEAST_ROWS: Final = 4
 """The unbiased estimate divides by n (n - 3)."""
 
 VARIANCE: Final = 1e-12
 """A layer does not vary whose variance is a smaller share of its mean square: float32 rounds to 1e-7."""
 
-_COLUMNS: Final = 1 << 16
+_BLOCK: Final = 1 << 19
+"""Values that are summed at once: what stays near the processor."""
+
+_APART: Final = 8
+"""Unused values behind each row of a block: rows that are powers of two apart push each other out."""
+
 Floats = NDArray[np.float64]
 
 
@@ -106,6 +113,12 @@ class CKAResult:
     def skipped(self) -> tuple[SkippedLayer, ...]:
         """Chosen layers of either side that cannot be looked at, each once."""
         return tuple(dict.fromkeys((*self.a.skipped, *self.b.skipped)))
+
+    def figure(self) -> Drawing:
+        """Draw the CKA of every pair of layers."""
+        from filterdb.figures.probes import cka_heatmap
+
+        return cka_heatmap(self.to_frame(), models=(Path(self.a.model).stem, Path(self.b.model).stem))
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""
@@ -376,7 +389,12 @@ def _side(activations: Activations, own: _Own, count: int) -> Side:
 
 def _bytes_each(rows: int) -> int:
     """Return what :func:`gram_of` and :func:`u_centred` take for one layer, at most."""
-    return 8 * rows * (_COLUMNS + 4 * rows)
+    return 8 * rows * (_columns(rows) + _APART + 4 * rows)
+
+
+def _columns(rows: int) -> int:
+    # Of many rows, enough columns that a product of matrices is worth it.
+    return max(_BLOCK // rows, 1024)
 
 
 def gram_of(features: NDArray[Any]) -> tuple[Floats, float, float]:
@@ -388,16 +406,23 @@ def gram_of(features: NDArray[Any]) -> tuple[Floats, float, float]:
         One row a row of data, of any further shape.
     """
     flat = features.reshape(len(features), -1)
-    gram = np.zeros((len(flat), len(flat)))
+    rows, width = flat.shape
+    gram = np.zeros((rows, rows))
     square = 0.0
+    step = min(width, _columns(rows))
+    block = np.empty((rows, step + _APART))
     with np.errstate(all="ignore"):
-        for start in range(0, flat.shape[1], _COLUMNS):
-            part = flat[:, start : start + _COLUMNS].astype(np.float64)
-            square += float(np.einsum("ij,ij->", part, part))
+        for start in range(0, width, step):
+            found = flat[:, start : start + step]
+            part = block[:, : found.shape[1]]
+            part[...] = found
+            mean = part.mean(axis=0)
+            square += rows * float(mean @ mean)
             # U-centring makes nothing of the mean, but beside a large one the differences lose their digits.
-            part -= part.mean(axis=0)
+            part -= mean
             gram += part @ part.T
-    return gram, float(np.trace(gram)), square
+    variance = float(np.trace(gram))
+    return gram, variance, variance + square
 
 
 def u_centred(gram: Floats) -> Floats:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, Unpack, get_args
 
 import numpy as np
@@ -24,6 +25,8 @@ from filterdb.types import SkippedLayer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from filterdb.figures import Drawing
 
 Rule: TypeAlias = Literal["plain", "delve"]
 
@@ -108,6 +111,12 @@ class SaturationResult:
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer."""
         return layer_frame(self.layers, LayerSaturation.__slots__)
+
+    def figure(self) -> Drawing:
+        """Draw the saturation of each layer, with the tail marked."""
+        from filterdb.figures.probes import saturation_bars
+
+        return saturation_bars(self.to_frame(), model=Path(self.model).stem, delta=self.delta)
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from filterdb.errors import UsageError
-from filterdb.probe import CKAResult, SaturationResult
 from filterdb.probe.results import plain
 from filterdb.probe.worker import Result, What, probe_of
 from filterdb.run import files
@@ -84,21 +83,8 @@ def probe(
         with files.appearing(out) as temporary:
             temporary.write_bytes(_content(report, out))
     if figure is not None:
-        save_figure(draw(result), figure)
+        save_figure(result.figure(), figure)
     return report
-
-
-def draw(result: Result) -> Drawing:
-    """Return the figure of a result, with the numbers behind it and a caption."""
-    from filterdb.figures import probes
-
-    table = result.to_frame()
-    if isinstance(result, CKAResult):
-        return probes.cka_heatmap(table, models=(Path(result.a.model).stem, Path(result.b.model).stem))
-    name = Path(result.model).stem
-    if isinstance(result, SaturationResult):
-        return probes.saturation_bars(table, model=name, delta=result.delta)
-    return probes.sparsity_scores(table, model=name)
 
 
 def save_figure(drawing: Drawing, path: Path) -> None:
