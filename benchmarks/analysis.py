@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.datasets import LAYERS, Size, make_dataset
-from benchmarks.measure import Figure, in_turn
+from benchmarks.measure import ORACLES, Figure, in_turn
 
 WARM_UP = Size(models=8, out_channels=8, in_channels=8)
 SIZES = (
@@ -17,8 +17,6 @@ SIZES = (
 )
 PUBLISHED = 1_464_797_156
 """Filters of CNN-Filter-DB."""
-
-ORACLES = Path(".venv-oracles/bin/python")
 
 
 def contenders(path: Path, warm_up: Path) -> dict[str, Callable[[], Sequence[str]]]:

@@ -10,9 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+ORACLES = Path(".venv-oracles/bin/python")
+"""The interpreter that has PyTorch and the field's packages; `make bench` sees to it."""
 
 _SAMPLE_EVERY = 0.1
 """Looking at a process tree takes time from those that are measured: rarely enough not to matter."""
@@ -88,8 +92,10 @@ def _private_bytes(pid: int) -> int:
     return total
 
 
-def in_turn(contenders: dict[str, Callable[[], Sequence[str]]], *, rounds: int) -> list[Figure]:
-    """Run contenders in turn, A B C A B C, after one round that does not count.
+def in_turn(
+    contenders: dict[str, Callable[[], Sequence[str]]], *, rounds: int, before: int = 1
+) -> list[Figure]:
+    """Run contenders in turn, A B C A B C, after a round that does not count.
 
     Parameters
     ----------
@@ -97,11 +103,13 @@ def in_turn(contenders: dict[str, Callable[[], Sequence[str]]], *, rounds: int) 
         By name, what prepares a run and returns its command.
     rounds
         How many rounds count.
+    before
+        How many are run first and do not count.
     """
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
-    for round_number in range(rounds + 1):
+    for round_number in range(before + rounds):
         for name, prepare in contenders.items():
             run = run_command(prepare())
-            if round_number:
+            if round_number >= before:
                 runs[name].append(run)
     return [Figure(name, tuple(taken)) for name, taken in runs.items()]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import subprocess
 import sys
 import typing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,7 +23,9 @@ from store_cases import small_case
 
 import filterdb
 from filterdb import FilterDB, schema
-from filterdb.errors import NotADatasetError, StoreError, UsageError
+from filterdb.config import RunConfig
+from filterdb.errors import FilterDBError, NotADatasetError, StoreError, UsageError
+from filterdb.run.analysis.analyze import analyze
 from filterdb.types import RowRange
 
 
@@ -80,6 +85,78 @@ def test_rows_of_another_data_set_are_refused(db: FilterDB) -> None:
     strange = db.meta.head(2).assign(filter_start=[5, 6])
     with pytest.raises(UsageError, match="2 of the 2 rows are not of this data set"):
         db.select(strange)
+
+
+def test_rows_of_another_data_set_are_no_filters_of_this_one(db: FilterDB, demo: Path) -> None:
+    """Their ranges exist here too: the numbers would be wrong, and nobody would know."""
+    others = db.meta.rename({0: 99}, level="model_id").head(3)
+    renamed = db.meta.head(3).assign(model="another")
+    for rows, count in ((others, 3), (renamed, 3), (db.meta.head(3).assign(filter_end=300), 3)):
+        for read in (db.filters, db.kernels, db.filters_dask):
+            with pytest.raises(UsageError, match=f"{count} of the 3 rows are not of this data set"):
+                read(rows)
+    # A part of a layer is asked for on purpose, and so is a layer outside of a selection.
+    part = db.meta.head(1).assign(filter_end=10)
+    np.testing.assert_array_equal(db.filters(part), raw(demo)[:10])
+    last = db.meta.tail(1)
+    np.testing.assert_array_equal(db.select(models="cls-*").filters(last), db.filters(last))
+
+
+def test_truth_values_without_an_index_choose_rows_in_order(db: FilterDB) -> None:
+    sparse = db.layers["sparsity"] > 0.1
+    expected = db.select(sparse)
+    for mask in (sparse.to_numpy(), sparse.tolist(), list(sparse.to_numpy())):
+        assert db.select(mask).meta.index.equals(expected.meta.index)
+        np.testing.assert_array_equal(db.filters(mask), expected.filters())
+    for mask in (sparse.to_numpy()[1:], [True, False]):
+        with pytest.raises(UsageError, match="truth values of shape"):
+            db.select(mask)
+        with pytest.raises(UsageError, match="truth values of shape"):
+            db.filters(mask)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"filter_start": [math.nan], "filter_end": [3]}),
+        pd.DataFrame({"filter_start": ["a"], "filter_end": ["b"]}),
+        pd.DataFrame({"filter_start": [0.5], "filter_end": [3]}),
+        [(0, 10**30)],
+        [0, 1, 2],
+        range(3),
+    ],
+    ids=repr,
+)
+def test_rows_that_hold_no_counts_are_refused_in_words(db: FilterDB, rows: Any) -> None:
+    with pytest.raises(UsageError, match=r"hold what are no counts|these are no rows"):
+        db.filters(rows)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda db: db.select(models=3), "models is 3"),
+        (lambda db: db.select(models=["cls-*", 3]), "models is"),
+        (lambda db: db.select(models="resnet"), r"'\*resnet\*'"),
+        (lambda db: db.filters(db.models.head(2)), r"models=rows\['name'\]"),
+        (lambda db: db.filters_dask(chunk_rows="auto"), "chunk_rows is 'auto'"),
+        (lambda db: db.filters_dask(chunk_rows=1e3), "chunk_rows is 1000.0"),
+        (lambda db: db.shift(["Task", "Family"]), "combine_with='Family'"),
+        (lambda db: db.shift(None), "the axis is None"),
+        (lambda db: db.shift("Task", combine_with=["Family"]), "combine_with is"),
+        (lambda db: db.shifts["Taks"], "did you mean 'Task'"),
+        (lambda db: db.shifts["Nothing"], "db.shift"),
+        (lambda db: filterdb.Figures(str(db.path)), "figures are of a str"),
+        (lambda db: filterdb.open(db.path.parent), "it holds dataset.h5"),
+        (lambda db: filterdb.open(db.results.path), "open_results"),
+    ],
+)
+def test_a_slip_of_the_pen_is_answered_with_what_to_write(
+    db: FilterDB, ask: Callable[[FilterDB], object], message: str
+) -> None:
+    with pytest.raises(FilterDBError) as caught:
+        ask(db)
+    assert re.search(message, str(caught.value))
 
 
 @pytest.mark.parametrize("pair", [(0, 10**9), (-1, 4), (5, 5), (9, 3)], ids=repr)
@@ -180,6 +257,25 @@ def test_published_files_answer_alike(layout: str, tmp_path: Path) -> None:
         assert [len(view.models) for view in views] == [2, 2]
         np.testing.assert_array_equal(views[1].filters_dask(chunk_rows=50).compute(), views[0].filters())
         assert "theirs.h5" in b._repr_html_()
+
+
+def test_labels_of_a_published_file_are_those_of_its_analysis_where_there_is_one(tmp_path: Path) -> None:
+    path = published(40, models=10).v1(tmp_path / "dataset.h5")
+    kinds = {"Semantic Segmentation", "Panoptic Segmentation"}
+    with filterdb.open(path) as bare:
+        assert kinds <= set(bare.meta["Task"])
+        with pytest.raises(UsageError, match="Semantic Segmentation"):
+            bare.select({"Task": "Segmentation"})
+    rules = [{"column": "Task", "contains": "Segmentation", "to": "Segmentation"}]
+    settings = {"analyze": {"by": ["Task"], "relabel": rules, "permutations": 1, "draws": 1}, "workers": 1}
+    analyze(path, tmp_path / "results", RunConfig.parse(settings, where="test"))
+    with filterdb.open(path) as db:
+        raw_kinds = db.meta["Task"].isin(kinds)
+        assert set(db.layers["Task"]) == (set(db.meta["Task"]) - kinds) | {"Segmentation"}
+        for view in (db.select("Task == 'Segmentation'"), db.select({"Task": "Segmentation"})):
+            np.testing.assert_array_equal(view.filters(), db.filters(db.meta[raw_kinds]))
+        assert "Segmentation" in db.shift("Task").matrix.index
+        assert db.select("Task == 'Segmentation'").meta["Task"].isin(kinds).all()
 
 
 def test_a_closed_file_says_so_and_keeps_what_was_read(demo: Path) -> None:

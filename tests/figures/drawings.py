@@ -112,6 +112,7 @@ def shapes_of_four_kinds() -> dict[str, np.ndarray]:
     }
 
 
+@cache
 def squares() -> np.ndarray:
     return np.stack([figures.pair_counts(*xy.T, 3.3) for xy in shapes_of_four_kinds().values()])
 
@@ -188,3 +189,9 @@ def all_kinds(
         ),
         "kernels": lambda: figures.layer_kernels(weight(), name="net / block.1", width=width),
     }
+
+
+@cache
+def drawn(kind: str, width: float = figures.COLUMN) -> Drawing:
+    """Return a figure that several tests look at, drawn once."""
+    return all_kinds(width)[kind]()

@@ -17,12 +17,14 @@ from drawings import (
     all_kinds,
     bases,
     density,
+    drawn,
     group_codes,
     group_frame,
     layer_frame,
     matrix_frame,
     model_frame,
     pair_frame,
+    rng,
     squares,
     weight,
 )
@@ -31,7 +33,8 @@ from matplotlib.text import Text
 
 from filterdb import figures
 from filterdb.figures import Drawing
-from filterdb.figures.labels import compact, shortened
+from filterdb.figures.labels import columns, compact, component, shortened, titled
+from filterdb.figures.scatter import joined_bins
 
 WIDTHS = [figures.COLUMN, figures.DOUBLE]
 GROUPS = group_frame()
@@ -91,7 +94,7 @@ def drawing_labels(drawing: Drawing) -> list[Text]:
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("kind", sorted(all_kinds()))
 def test_labels_are_inside_the_page_apart_from_each_other_and_large_enough(kind: str, width: float) -> None:
-    drawing = all_kinds(width)[kind]()
+    drawing = drawn(kind, width)
     figure = drawing.figure
     assert figure.get_size_inches()[0] == pytest.approx(width)
     assert figure.get_size_inches()[1] < 11
@@ -109,7 +112,7 @@ def test_labels_are_inside_the_page_apart_from_each_other_and_large_enough(kind:
 
 @pytest.mark.parametrize("kind", sorted(all_kinds()))
 def test_every_figure_has_numbers_and_a_caption(kind: str) -> None:
-    drawing = all_kinds()[kind]()
+    drawing = drawn(kind)
     assert len(drawing.data) > 0
     assert drawing.data.columns.is_unique
     assert drawing.caption.endswith(".")
@@ -118,9 +121,9 @@ def test_every_figure_has_numbers_and_a_caption(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["heatmap", "ridges", "kernels"])
 def test_files_are_the_same_bytes_each_time_and_svg_text_is_text(kind: str) -> None:
-    first, second = (all_kinds()[kind]() for _ in range(2))
+    first, second = drawn(kind), all_kinds()[kind]()
     for one in figures.KINDS:
-        assert first.render(one) == second.render(one) == first.render(one)
+        assert first.render(one, dpi=100) == second.render(one, dpi=100) == first.render(one, dpi=100)
     svg = first.render("svg").decode()
     assert "<text" in svg
     assert "DejaVu Sans" in svg
@@ -163,6 +166,9 @@ def test_shares_of_variance_add_up_along_each_row() -> None:
     _, explained = bases(15)
     drawing = figures.explained_variance(explained, GROUPS)
     bars = drawing.figure.axes[0].patches
+    inside = [text.get_text() for text in drawing.figure.axes[0].texts if text.get_text().startswith("c")]
+    assert f"{component(0)}\n{explained[0, 0]:.0%}" in inside
+    assert all("%" in text for text in inside)
     ends = [bar.get_x() + bar.get_width() for bar in bars if bar.get_y() == bars[0].get_y()]
     assert ends == pytest.approx(np.cumsum(explained[0]).tolist())
 
@@ -249,9 +255,10 @@ def test_intervals_show_the_largest_pairs_with_low_high_and_chance() -> None:
     assert spans == rows
     hollow = [line.get_markerfacecolor() == "white" for line in dots]
     assert hollow == (ordered.head(20)["p_holm"] >= 0.05).tolist()
-    assert f"105 pairs; {int(PAIRS['p_holm'].notna().sum())} of them could be tested" in said(
-        drawing
-    ).replace("\n", " ")
+    words = said(drawing).replace("\n", " ")
+    assert f"105 pairs; {int(PAIRS['p_holm'].notna().sum())} of all 105 could be tested" in words
+    assert "p is Holm-adjusted" in words
+    assert "n = " in said(figures.drift_intervals(PAIRS, GROUPS, axis="Task"))
 
 
 def test_boxes_hold_every_pair_of_each_axis() -> None:
@@ -300,6 +307,21 @@ def test_scatter_densities_are_on_a_logarithmic_scale_from_1e_5() -> None:
     assert drawing.data.groupby("pair")["filters"].sum().to_dict() == {
         f"c{a + 1}, c{b + 1}": int(counts[i].sum()) for i, (a, b) in enumerate(pairs)
     }
+
+
+def test_panels_that_are_compared_have_bins_of_one_size() -> None:
+    draws = rng(11)
+    dense, thin = draws.normal(size=(400_000, 2)) * 0.5, draws.normal(size=(2_000, 2)) * 0.5
+    # A heap of equal filters is no reason to draw the others one by one.
+    thin[:60] = 0.01
+    counts = np.stack([figures.pair_counts(*xy.T, 3.3) for xy in (dense, thin)])
+    assert joined_bins(counts[:1]).shape == (1, 512, 512)
+    assert joined_bins(counts).shape == (2, 64, 64)
+    assert joined_bins(counts).sum(axis=(1, 2)).tolist() == counts.sum(axis=(1, 2)).tolist()
+    shapes = [figures.shape_of(one, 3.3) for one in counts]
+    drawing = figures.phenotypes(counts, ["many", "few"], shapes, limit=3.3)
+    sides = {ax.images[0].get_array().shape for ax in drawing.figure.axes if ax.images}
+    assert sides == {(64, 64)}
 
 
 def test_the_phenotype_stands_above_each_panel() -> None:
@@ -378,7 +400,7 @@ def test_filters_that_are_zero_or_hold_nan_can_be_drawn() -> None:
 # --- what nobody expects
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [WIDTHS[0], pytest.param(WIDTHS[1], marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "names", [("only",), ("a", "b"), ("x" * 3000, "x" * 2999 + "y"), ("$\\frac{", "_^", " ")]
 )
@@ -436,6 +458,38 @@ def test_names_are_shortened_and_stay_apart() -> None:
     assert len(set(shortened(["same", "same", "same"], 10))) == 3
 
 
+def test_names_in_wide_letters_are_cut_by_their_width() -> None:
+    assert shortened(["日本語の長い名前", "日本"], 8) == ["日本語…", "日本"]
+    alike = shortened(["日本語の長い名前一", "日本語の長い名前二"], 9)
+    assert len(set(alike)) == 2
+    assert all(columns(name) <= 9 for name in alike)
+    groups = group_frame(("日本語のとても長い名前" * 6, "short"))
+    pairs = pair_frame(groups)
+    drawing = figures.drift_heatmap(matrix_frame(groups, pairs), pairs, groups, axis="Task")
+    ax = drawing.figure.axes[0]
+    assert ax.get_window_extent().width > 0.25 * drawing.figure.bbox.width
+
+
+def test_a_name_is_not_cut_behind_a_point() -> None:
+    assert shortened(["encoder.1.layers.0.conv"], 20) == ["encoder.1.layers.0…"]
+
+
+def test_a_layer_stands_below_its_model_where_one_line_is_too_short() -> None:
+    assert titled("net / block.1", 20) == "net / block.1"
+    assert titled("a-network / /features/block.1", 20) == "a-network\n/features/block.1"
+    assert titled("a" * 30, 10) == "a" * 9 + "…"
+
+
+@pytest.mark.parametrize("kind", ["eigenimages", "explained_variance", "heatmap", "ridges", "metrics"])
+def test_numbers_below_a_name_are_explained_where_they_stand_alone(kind: str) -> None:
+    few = ("Task A", "Task B")
+    narrow, wide = (said(all_kinds(width, few)[kind]()).replace("\n", " ") for width in WIDTHS)
+    explained = "Below each name: filters · layers · models."
+    assert "1k · 20 · 3" in narrow
+    assert explained in narrow
+    assert ("1k filters, 20 layers, 3 models" in wide) == (explained not in wide)
+
+
 def test_numbers_are_short() -> None:
     assert [compact(n) for n in (0, 812, 999, 1_000, 12_345, 999_600, 1_464_797_156)] == [
         *("0", "812", "999", "1k", "12.3k", "1M", "1.46G"),
@@ -458,7 +512,7 @@ def test_colours_do_not_depend_on_order_and_differ() -> None:
 def test_captions_say_how_large_the_sample_is() -> None:
     total = f"n = {GROUPS['filters'].sum():,} filters"
     for kind in ("heatmap", "ridges", "metrics"):
-        assert total in all_kinds()[kind]().caption
+        assert total in drawn(kind).caption
 
 
 def test_frames_given_are_not_changed() -> None:

@@ -9,6 +9,7 @@ from drawings import (
     all_kinds,
     bases,
     density,
+    drawn,
     group_codes,
     group_frame,
     layer_frame,
@@ -28,7 +29,7 @@ NEAR = 4.0
 
 @pytest.mark.parametrize("kind", sorted(all_kinds()))
 def test_the_figure_looks_as_it_did(kind: str) -> None:
-    assert difference(all_kinds()[kind](), kind) < NEAR
+    assert difference(drawn(kind), kind) < NEAR
 
 
 def test_the_references_are_small_and_all_there() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
+from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import numpy as np
@@ -15,11 +19,13 @@ import pytest
 
 from filterdb.config import RunConfig
 from filterdb.errors import NotADatasetError, OutputError, UsageError
-from filterdb.figures import density
+from filterdb.figures import Drawing, density
 from filterdb.run.analysis import results
 from filterdb.run.analysis.analyze import analyze
-from filterdb.run.drawing import figure_scan, figure_views
-from filterdb.run.drawing.figure_plan import Plan
+from filterdb.run.drawing import figure_files, figure_scan, figure_views, sources
+from filterdb.run.drawing import figures as stage
+from filterdb.run.drawing.figure_files import write_figures
+from filterdb.run.drawing.figure_plan import Call, Plan, Sheet
 from filterdb.run.drawing.figures import draw
 from filterdb.run.extraction.extract import extract
 from filterdb.store import open_dataset
@@ -58,13 +64,21 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
+def plain(analyzed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same data set with the few figures that it has without an axis."""
+    folder = tmp_path_factory.mktemp("plain") / "results"
+    analyze(analyzed[0], folder, RunConfig(workers=1).with_analyze(by=(), **FEW))
+    return analyzed[0], folder
+
+
+@pytest.fixture(scope="module")
 def drawn(analyzed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("drawn") / "figures"
     assert draw(*analyzed, out, QUICK).action == "drawn"
     return out
 
 
-QUICK = RunConfig().with_figures(dpi=60, width="column")
+QUICK = RunConfig(workers=1).with_figures(dpi=60, width="column")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -91,9 +105,50 @@ def test_every_figure_is_there_as_png_svg_and_csv(drawn: Path) -> None:
     assert not drawn.with_name("figures.staging").exists()
 
 
-def test_drawing_again_gives_the_same_bytes(analyzed: tuple[Path, Path], drawn: Path, tmp_path: Path) -> None:
-    draw(*analyzed, tmp_path / "again", QUICK)
+def test_drawing_again_with_more_processes_gives_the_same_bytes(
+    analyzed: tuple[Path, Path], drawn: Path, tmp_path: Path
+) -> None:
+    draw(*analyzed, tmp_path / "again", QUICK.with_values(workers=3))
     assert content(tmp_path / "again") == content(drawn)
+    one, other = (
+        json.loads((folder / "manifest.json").read_text())["captions"]
+        for folder in (drawn, tmp_path / "again")
+    )
+    assert list(one.items()) == list(other.items())
+
+
+def test_a_process_that_ends_costs_no_figure(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    with open_dataset(plain[0]) as file:
+        jobs = list(Plan(file, results.load(plain[1]), QUICK.figures).jobs())[:2]
+        jobs[0] = (jobs[0][0], Sheet(lambda: partial(drawn_by, os.getpid(), jobs[1][1].gather())))
+        found = {one.name: one.caption for one in write_figures(jobs, tmp_path, dpi=60, workers=2)}
+    assert len(found) == 2
+    assert len(set(found.values())) == 1
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def drawn_by(process: int, call: Call) -> Drawing:
+    """Draw in one process, and end any other."""
+    if os.getpid() != process:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call()
+
+
+def test_no_more_processes_are_started_than_are_allowed(
+    plain: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(*_: object, workers: int) -> NoReturn:
+        asked.append(workers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure_files, "started", refuse)
+    assert draw(*plain, tmp_path / "alone", QUICK).action == "drawn"
+    with pytest.raises(KeyboardInterrupt):
+        draw(*plain, tmp_path / "several", QUICK.with_values(workers=3))
+    assert asked == [3]
+    assert not (tmp_path / "several").exists()
 
 
 def test_nothing_is_drawn_where_nothing_changed(
@@ -106,14 +161,43 @@ def test_nothing_is_drawn_where_nothing_changed(
     assert {path: path.stat().st_mtime_ns for path in drawn.iterdir()} == before
 
 
-def test_another_setting_or_a_lost_file_is_drawn_again(analyzed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_another_setting_a_lost_file_or_other_code_is_drawn_again(
+    plain: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "figures"
-    draw(*analyzed, out, QUICK)
+    draw(*plain, out, QUICK)
     (out / "scatter.svg").unlink()
-    assert draw(*analyzed, out, QUICK).action == "drawn"
+    assert draw(*plain, out, QUICK).action == "drawn"
     assert (out / "scatter.svg").exists()
-    assert draw(*analyzed, out, QUICK.with_figures(groups=2)).action == "drawn"
-    assert draw(*analyzed, out, QUICK.with_figures(groups=2), force=True).action == "drawn"
+    assert draw(*plain, out, QUICK, force=True).action == "drawn"
+    manifest = results.require_results(plain[1])
+    same = stage._inputs(manifest, QUICK.figures)
+    assert stage._fresh(out, same)
+    assert stage._inputs(manifest, QUICK.with_figures(dpi=50).figures) != same
+    monkeypatch.setattr(stage, "fingerprint", lambda *_: "of other code")
+    assert stage._inputs(manifest, QUICK.figures) != same
+    assert not stage._fresh(out, stage._inputs(manifest, QUICK.figures))
+
+
+def test_every_source_that_draws_is_in_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "drawing_package"
+    (package / "templates").mkdir(parents=True)
+    for name in ("__init__.py", "one.py", "templates/page.html.j2", "templates/style.css"):
+        (package / name).write_text(f"# {name}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    prints = [sources.fingerprint("drawing_package")]
+    for name in ("one.py", "templates/page.html.j2", "templates/style.css"):
+        (package / name).write_text("changed\n")
+        sources.fingerprint.cache_clear()
+        prints.append(sources.fingerprint("drawing_package"))
+    (package / "notes.pyc").write_text("no source\n")
+    sources.fingerprint.cache_clear()
+    assert sources.fingerprint("drawing_package") == prints[-1]
+    assert len(set(prints)) == 4
+    templates = resources.files("filterdb.report").joinpath("templates")
+    assert all(entry.name.endswith(sources._KINDS) for entry in templates.iterdir())
 
 
 def test_the_scan_counts_what_numpy_counts(
@@ -200,7 +284,9 @@ def test_a_condition_and_a_second_axis_hold_in_figures_too(tmp_path: Path) -> No
     view = figure_views.views(found)[0]
     assert view.name == "Task / Family"
     assert "m00" not in set(found.meta["model"][view.codes >= 0])
-    assert "drift_Task_Family" in draw(data, folder, tmp_path / "out", QUICK).captions
+    with open_dataset(data) as file:
+        drawing = dict(Plan(file, found, QUICK.figures).jobs())["drift_Task_Family"]()
+    assert drawing.data["D"].notna().all()
 
 
 @pytest.mark.parametrize("kernel", [1, 5])
@@ -211,9 +297,9 @@ def test_filters_of_other_sizes_are_drawn(kernel: int, tmp_path: Path) -> None:
     assert "ridges_Task" in captions
 
 
-def test_without_any_axis_there_is_a_figure_of_all(analyzed: tuple[Path, Path], tmp_path: Path) -> None:
-    analyze(analyzed[0], tmp_path / "r", RunConfig(workers=1).with_analyze(by=(), **FEW))
-    captions = draw(analyzed[0], tmp_path / "r", tmp_path / "out", QUICK).captions
+def test_without_any_axis_there_is_a_figure_of_all(plain: tuple[Path, Path]) -> None:
+    with open_dataset(plain[0]) as file:
+        captions = dict(Plan(file, results.load(plain[1]), QUICK.figures).jobs())
     assert "eigenimages" in captions
     assert not [name for name in captions if name.startswith("drift")]
 
@@ -259,19 +345,39 @@ def test_a_model_that_is_not_there_is_named_with_the_nearest(
     with pytest.raises(UsageError, match="no model 'm1'") as caught:
         draw(*analyzed, tmp_path / "out", QUICK.with_figures(models=("m1",)))
     assert "did you mean" in str(caught.value)
-    captions = draw(*analyzed, tmp_path / "out", QUICK.with_figures(models=("m04",))).captions
+    with open_dataset(analyzed[0]) as file:
+        settings = QUICK.with_figures(models=("m04",)).figures
+        captions = dict(Plan(file, results.load(analyzed[1]), settings).jobs())
     assert [name for name in captions if name.startswith("filters_")] == ["filters_m04"]
 
 
-def test_the_command_draws_and_says_so(analyzed: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("a b", "a_b", "A_B"), ("x" * 80 + "1", "x" * 80 + "2")])
+def test_models_of_like_names_have_files_of_their_own(names: tuple[str, ...], tmp_path: Path) -> None:
+    for seed, name in enumerate(names):
+        write_model(tmp_path / "zoo" / f"{name}.onnx", conv_net([(8, 3, 3, 3), (8, 8, 3, 3)], seed=seed))
+    extract(RunConfig(zoo=(str(tmp_path / "zoo"),), workers=1), tmp_path / "d.h5")
+    analyze(tmp_path / "d.h5", tmp_path / "r", RunConfig(workers=1).with_analyze(by=("depth_decile",), **FEW))
+    with open_dataset(tmp_path / "d.h5") as file:
+        plan = Plan(file, results.load(tmp_path / "r"), QUICK.with_figures(models=names).figures)
+        files = [name.casefold() for name, _ in plan.jobs()]
+    assert len(files) == len(set(files))
+    assert sum(name.startswith("filters_") for name in files) == len(names)
+
+
+def test_the_command_draws_and_says_so(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("figures:\n  dpi: 50\n  width: column\n")
     command = [
         sys.executable,
         "-m",
         "filterdb",
         "figures",
-        *map(str, analyzed),
+        *map(str, plain),
         "--out",
         str(tmp_path / "out"),
+        "--config",
+        str(tmp_path / "small.yaml"),
+        "--workers",
+        "2",
     ]
     first = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=250)
     assert first.returncode == 0, first.stderr

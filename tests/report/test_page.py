@@ -17,6 +17,7 @@ from filterdb.config import RunConfig
 from filterdb.errors import NotADatasetError, OutputError, UsageError
 from filterdb.report import inputs_of
 from filterdb.run.analysis import results as stored
+from filterdb.run.drawing import report as stage
 from filterdb.run.drawing.report import write
 from filterdb.store import open_dataset
 
@@ -202,6 +203,16 @@ def test_a_second_run_is_fresh_and_leaves_the_file_alone(hostile: Written) -> No
     after = hostile.page.stat()
     assert report.action == "fresh"
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_other_code_writes_another_page(
+    hostile: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(hostile.text, "utf-8")
+    assert write(hostile.dataset, hostile.results, page, RunConfig()).action == "fresh"
+    monkeypatch.setattr(stage, "fingerprint", lambda *_: "of other code")
+    assert write(hostile.dataset, hostile.results, page, RunConfig()).action == "written"
 
 
 def test_a_page_that_somebody_has_changed_is_written_again(hostile: Written, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,10 +14,14 @@ from filterdb.commands.shared import (
     ReplaceOption,
     app,
     show,
+    when_interrupted,
 )
 
 if TYPE_CHECKING:
     from filterdb.run.exchange.derive import DeriveReport
+
+
+_AGAIN: Final = "what was there before is untouched; run the same command again"
 
 
 @app.command(epilog="Example: filterdb export dataset.h5 --out folder --results results --license cc-by-4.0")
@@ -36,7 +40,10 @@ def export(
     from filterdb.run.exchange import export as stage
     from filterdb.run.exchange import transfer_messages as messages
 
-    report = stage.export(dataset, out, results_folder=results, license=license_, title=title, force=force)
+    with when_interrupted(_AGAIN):
+        report = stage.export(
+            dataset, out, results_folder=results, license=license_, title=title, force=force
+        )
     show(json.dumps(messages.export_summary(report)) if as_json else messages.export_text(report))
 
 
@@ -51,7 +58,9 @@ def import_(
     """Write the data set file that an export was made of."""
     from filterdb.run.exchange.ingest import ingest
 
-    _show_derived(ingest(folder, out, compression=compression, force=force), as_json=as_json)
+    with when_interrupted(_AGAIN):
+        report = ingest(folder, out, compression=compression, force=force)
+    _show_derived(report, as_json=as_json)
 
 
 @app.command(epilog="Example: filterdb merge a.h5 b.h5 --out c.h5")
@@ -68,7 +77,10 @@ def merge(
     """Make one data set file of several."""
     from filterdb.run.exchange import merge as stage
 
-    report = stage.merge(datasets, out, keep_duplicates=keep_duplicates, compression=compression, force=force)
+    with when_interrupted(_AGAIN):
+        report = stage.merge(
+            datasets, out, keep_duplicates=keep_duplicates, compression=compression, force=force
+        )
     _show_derived(report, as_json=as_json)
 
 
@@ -90,15 +102,16 @@ def subset(
     """Write the part of a data set file that meets a condition."""
     from filterdb.run.exchange import subset as stage
 
-    report = stage.subset(
-        dataset,
-        out,
-        where=where,
-        models=models or (),
-        keep_empty=keep_empty,
-        compression=compression,
-        force=force,
-    )
+    with when_interrupted(_AGAIN):
+        report = stage.subset(
+            dataset,
+            out,
+            where=where,
+            models=models or (),
+            keep_empty=keep_empty,
+            compression=compression,
+            force=force,
+        )
     _show_derived(report, as_json=as_json)
 
 

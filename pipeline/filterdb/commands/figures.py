@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from filterdb.commands.shared import ConfigOption, JsonOption, app, load, output, show, when_interrupted
+from filterdb.commands.shared import (
+    ConfigOption,
+    JsonOption,
+    WorkersOption,
+    app,
+    load,
+    output,
+    show,
+    when_interrupted,
+)
 
 
 @app.command(epilog="Example: filterdb figures dataset.h5 results --out figures")
@@ -21,6 +30,7 @@ def figures(
     model: Annotated[
         list[str] | None, typer.Option(help="A model whose filters to show; may be given again.")
     ] = None,
+    workers: WorkersOption = None,
     config: ConfigOption = None,
     force: Annotated[bool, typer.Option("--force", help="Draw again what is up to date.")] = False,
     as_json: JsonOption = False,
@@ -28,7 +38,8 @@ def figures(
     """Draw every figure of a data set, as PNG and SVG, with the numbers as CSV."""
     from filterdb.run.drawing import figures as stage
 
-    settings = load(config).with_figures(width=width, ridges=ridges, models=tuple(model) if model else None)
+    settings = load(config).with_values(workers=workers)
+    settings = settings.with_figures(width=width, ridges=ridges, models=tuple(model) if model else None)
     path = dataset or output(None, settings, "dataset.h5")
     with when_interrupted("what was there before is untouched; run the same command again"):
         report = stage.draw(

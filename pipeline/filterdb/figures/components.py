@@ -22,6 +22,13 @@ _GAP: Final = 0.35
 """Least space between two eigenimages, in units of their width."""
 
 
+_ONE_LINE: Final = 0.42
+"""Inches in which the name of a component and its share stand side by side."""
+
+_NARROW: Final = 0.12
+"""Inches below which a segment of a bar has no text."""
+
+
 @style.drawn
 def eigenimages(
     components: F64,
@@ -87,7 +94,8 @@ def eigenimages(
     ax.set_xticks([i * apart + 0.5 for i in range(count)], [labels.component(i) for i in range(count)])
     ax.tick_params(axis="x", length=0, pad=0)
     rows = groups.iloc[shown]
-    labels.name_rows(ax, [place * step + tall / 2 for place in range(len(shown))], rows, room=room)
+    places = [place * step + tall / 2 for place in range(len(shown))]
+    brief = labels.name_rows(ax, places, rows, room=room)
     ax.spines[:].set_visible(False)
     if wide:
         _loading_bar(ax, limit)
@@ -97,15 +105,26 @@ def eigenimages(
             "Below each image: share of the variance explained, and cumulative share.",
             "" if wide else f"Loadings from −{limit:.2f}, blue, to {limit:.2f}, red.",
             labels.left_out(len(groups), len(shown)),
+            brief,
         ),
     )
     style.trim(figure)
-    caption = (
-        f"The first {count} principal components of the scaled filters of "
-        f"{labels.counted(len(shown), 'group')}, as images of {kernel[0]}x{kernel[1]} values, with the share "
-        "of the variance that each explains and the cumulative share. Colours are loadings, centred on zero."
+    caption = labels.joined(
+        f"The first {count} principal components of the scaled filters{_of(groups, len(shown))}, as images "
+        f"of {kernel[0]}x{kernel[1]} values, with the share of the variance that each explains and the "
+        "cumulative share. Colours are loadings, centred on zero.",
+        _sample(groups),
     )
     return Drawing(figure, _component_table(components, explained, groups), caption)
+
+
+def _of(groups: pd.DataFrame, shown: int) -> str:
+    return f" of {labels.counted(shown, 'group')}" if len(groups) > 1 else ""
+
+
+def _sample(groups: pd.DataFrame) -> str:
+    """Say how large the sample is, if it is one: groups may be parts of each other."""
+    return f"n = {labels.sample(groups)}." if len(groups) == 1 and "filters" in groups else ""
 
 
 def _loading_bar(ax: Axes, limit: float) -> None:
@@ -165,9 +184,10 @@ def explained_variance(
     figure = style.canvas(width, 0.27 * len(shown) + 0.75)
     ax = figure.add_subplot()
     inside = width - room - 0.3
+    least = float(explained[shown, :count].min(initial=1)) * inside
     for place, group in enumerate(shown.tolist()):
-        _stack(ax, place, explained[group], count, inside)
-    labels.name_rows(ax, range(len(shown)), groups.iloc[shown], room=room)
+        _stack(ax, place, explained[group, :count], inside, lines=1 if least > _ONE_LINE else 2)
+    brief = labels.name_rows(ax, range(len(shown)), groups.iloc[shown], room=room)
     ax.set_ylim(len(shown) - 0.45, -0.55)
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
@@ -175,10 +195,12 @@ def explained_variance(
     ax.spines["left"].set_visible(False)
     rest = explained.shape[1] - count
     beyond = f"Grey: the other {rest} components." if rest > 0 else ""
-    labels.note(figure, labels.joined(beyond, labels.left_out(len(groups), len(shown))))
-    caption = (
+    labels.note(figure, labels.joined(beyond, labels.left_out(len(groups), len(shown)), brief))
+    apart = f", for {labels.counted(len(shown), 'group')}; each group has a basis of its own"
+    caption = labels.joined(
         f"Share of the variance of the scaled filters that each of the first {count} principal components "
-        f"explains, for {labels.counted(len(shown), 'group')}; each group has a basis of its own."
+        f"explains{apart if len(groups) > 1 else ''}.",
+        _sample(groups),
     )
     table = groups.loc[groups.index.repeat(explained.shape[1])].reset_index(drop=True)
     table["component"] = np.tile(np.arange(1, explained.shape[1] + 1), len(groups))
@@ -187,28 +209,21 @@ def explained_variance(
     return Drawing(figure, table, caption)
 
 
-def _stack(ax: Axes, place: int, explained: F64, count: int, inside: float) -> None:
-    """Draw one row: a segment a component, with its number where there is room."""
+def _stack(ax: Axes, place: int, explained: F64, inside: float, *, lines: int) -> None:
+    """Draw one row: a segment a component, with name and share where there is room."""
     steps = mpl.colormaps["cividis"]
     start = 0.0
-    for i in range(count):
-        colour = steps(0.12 + 0.85 * i / max(1, count - 1))
-        share = float(explained[i])
-        ax.barh(place, share, left=start, height=0.72, color=colour, edgecolor="white", linewidth=0.5)
-        text = f"{labels.component(i)} {share:.0%}" if share * inside > 0.42 else labels.component(i)
-        if share * inside > 0.14:
-            ax.text(
-                start + share / 2,
-                place,
-                text,
-                ha="center",
-                va="center",
-                fontsize=style.SMALL,
-                color=readable_on(colour),
-            )
+    size = style.SMALL if lines == 1 else style.SMALL - 0.8
+    for i, share in enumerate(explained.tolist()):
+        colour = steps(0.12 + 0.85 * i / max(1, len(explained) - 1))
+        ax.barh(place, share, left=start, height=0.76, color=colour, edgecolor="white", linewidth=0.5)
+        if share * inside > _NARROW:
+            text = f"{labels.component(i)}{' ' if lines == 1 else chr(10)}{share:.0%}"
+            look: Any = {"ha": "center", "va": "center", "linespacing": 1.0, "color": readable_on(colour)}
+            ax.text(start + share / 2, place, text, fontsize=size, **look)
         start += share
     if 1 - start > 1e-9:
-        ax.barh(place, 1 - start, left=start, height=0.72, color=style.FAINT, edgecolor="white")
+        ax.barh(place, 1 - start, left=start, height=0.76, color=style.FAINT, edgecolor="white")
 
 
 @style.drawn

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -68,9 +72,25 @@ class Drawing:
         if kind == "svg":
             metadata = {"Date": None, "Creator": None, "Description": self.caption}
         buffer = io.BytesIO()
-        with styled():
-            self.figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+        with styled(), self._at(dpi):
+            # Not by savefig, which lays a figure out once more: everything is in its place.
+            if kind == "svg":
+                FigureCanvasSVG(self.figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
+            else:
+                FigureCanvasAgg(self.figure).print_png(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
         return buffer.getvalue()
+
+    @contextlib.contextmanager
+    def _at(self, dpi: int) -> Iterator[None]:
+        """Give the figure a resolution; canvas and resolution that it had come back."""
+        figure = self.figure
+        canvas, before = figure.canvas, figure.dpi
+        try:
+            figure.dpi = dpi
+            yield
+        finally:
+            figure.dpi = before
+            figure.set_canvas(canvas)
 
     def csv(self) -> bytes:
         """Return the numbers as the content of a CSV file."""

@@ -25,6 +25,8 @@ FEWEST_MODELS: Final = 5
 UNTESTED: Final = "#9aa0a6"
 BY_CHANCE: Final = "#d55e00"
 
+_LINES: Final = "Lines: 95% intervals, corrected for bias: D may lie above. p is Holm-adjusted."
+
 _MEASURES: Final = {
     "paper": "D (symmetric KL divergence)",
     "jensen_shannon": "D (Jensen-Shannon divergence)",
@@ -43,6 +45,7 @@ def drift_heatmap(
     width: float = style.COLUMN,
     most: int = 20,
     fewest: int = FEWEST_MODELS,
+    ordered: bool = False,
 ) -> Drawing:
     """Draw D between every two groups of an axis.
 
@@ -64,6 +67,8 @@ def drift_heatmap(
         Groups that are shown; of more, the largest.
     fewest
         Models a group needs before anything is said about chance.
+    ordered
+        The groups have an order of their own, and stand in it.
     """
     sizes = groups.set_index("group").loc[list(matrix.index)].reset_index()
     shown = labels.largest(sizes, most)
@@ -81,7 +86,7 @@ def drift_heatmap(
     image = ax.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=top)
     ax.set_anchor("SW")
     few = _few(sizes, fewest)
-    _square_names(ax, sizes, few, room, cell)
+    brief = _square_names(ax, sizes, few, room, cell)
     standing = _standing(pairs, sizes["group"].tolist())
     _cells(ax, values, standing, cell, top)
     # In the axes' own units: they are square, whatever room there is.
@@ -92,11 +97,12 @@ def drift_heatmap(
     bar.set_label(_MEASURES.get(measure, "D"))
     ax.spines[:].set_visible(False)
     said = _said(standing, few, fewest)
-    labels.note(figure, labels.joined(*said, labels.left_out(len(matrix), n)))
+    labels.note(figure, labels.joined(*said, labels.left_out(len(matrix), n), brief))
     style.trim(figure)
+    order = "their own order" if ordered else "the order of rising mean"
     caption = labels.joined(
-        f"Distribution shift between filters by {axis}: {_MEASURES.get(measure, 'D')} between every two of "
-        f"{labels.counted(n, 'group')}, in the order of rising mean or in the groups' own.",
+        f"Distribution shift between filters by {labels.spaced(axis)}: {_MEASURES.get(measure, 'D')} between "
+        f"every two of {labels.counted(n, 'group')}, in {order}.",
         *said,
         f"n = {labels.sample(groups)}.",
     )
@@ -109,18 +115,19 @@ def _few(groups: pd.DataFrame, fewest: int) -> list[bool]:
     return (groups["models"] < fewest).tolist()
 
 
-def _square_names(ax: Axes, sizes: pd.DataFrame, few: list[bool], room: float, cell: float) -> None:
+def _square_names(ax: Axes, sizes: pd.DataFrame, few: list[bool], room: float, cell: float) -> str:
     n = len(sizes)
     marks = ["†" if one else "" for one in few]
-    labels.name_rows(ax, range(n), sizes, room=room, pitch=cell, marks=marks)
+    brief = labels.name_rows(ax, range(n), sizes, room=room, pitch=cell, marks=marks)
     names = labels.shortened(sizes["group"].tolist(), labels.characters(min(1.05, 0.95 * room), 6.0))
     ax.set_xticks(range(n), [a + b for a, b in zip(names, marks, strict=True)])
-    upright = max(map(len, names), default=0) * 6.0 * 0.6 / 72 <= cell
+    upright = max(map(labels.columns, names), default=0) * 6.0 * 0.6 / 72 <= cell
     if not upright:
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
             label.set_fontsize(min(6.0, max(4.5, cell * 72 * 0.62)))
     ax.tick_params(length=0)
+    return brief
 
 
 def _standing(pairs: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
@@ -189,6 +196,7 @@ def _said(standing: NDArray[np.int64], few: list[bool], fewest: int) -> tuple[st
 @style.drawn
 def drift_intervals(
     pairs: pd.DataFrame,
+    groups: pd.DataFrame | None = None,
     *,
     axis: str,
     measure: str = "paper",
@@ -201,6 +209,8 @@ def drift_intervals(
     ----------
     pairs
         The long table: one row a pair, with ``low``, ``high``, ``null_mean`` and ``p_holm``.
+    groups
+        One row a group: its name and sizes.
     axis
         What the groups are groups of.
     measure
@@ -228,14 +238,18 @@ def drift_intervals(
     tested = int(pairs["p_holm"].notna().sum())
     _interval_legend(figure, rows)
     which = f"The {len(rows)} largest of" if len(rows) < len(pairs) else "All"
-    said = f"{which} {labels.counted(len(pairs), 'pair')}; {tested} of them could be tested against chance."
+    could = f"all {tested}" if tested == len(pairs) else f"{tested} of all {len(pairs)}"
+    said = f"{which} {labels.counted(len(pairs), 'pair')}; {could} could be tested against chance."
     if len(known) < len(pairs):
         said = f"{said} {labels.counted(len(pairs) - len(known), 'pair')} without a distance."
-    labels.note(figure, said)
-    caption = (
-        f"The largest distribution shifts by {axis}: D, its 95% bootstrap interval over models, and the mean "
-        f"D when labels are permuted. Filled: Holm-adjusted p < {LEVEL}; hollow: not distinguishable from "
-        f"chance; grey: not tested, because a group has too few models. {said}"
+    n = "" if groups is None else f"n = {labels.sample(groups)}."
+    labels.note(figure, labels.joined(_LINES if tested else "", said, n))
+    caption = labels.joined(
+        f"The largest distribution shifts by {labels.spaced(axis)}: D, its 95% bootstrap interval over "
+        f"models, corrected for bias so that D may lie above it, and the mean D when labels are "
+        f"permuted. Filled: Holm-adjusted p < {LEVEL}; hollow: not "
+        f"distinguishable from chance; grey: not tested, because a group has too few models. {said}",
+        n,
     )
     return Drawing(figure, known.reset_index(drop=True), caption)
 
@@ -262,7 +276,7 @@ def _interval_legend(figure: Any, rows: pd.DataFrame) -> None:
     p = rows["p_holm"]
     dot: dict[str, Any] = {"color": style.ACCENT, "marker": "o", "markersize": 3.6}
     kinds = [
-        ((p < LEVEL).any(), {**dot, "label": f"p < {LEVEL}, with interval"}),
+        ((p < LEVEL).any(), {**dot, "label": f"p < {LEVEL}: beyond chance"}),
         ((p >= LEVEL).any(), {**dot, "markerfacecolor": "white", "label": f"p ≥ {LEVEL}: may be chance"}),
         (
             p.notna().any(),
@@ -290,7 +304,11 @@ def _pair_names(rows: pd.DataFrame, width: float) -> list[str]:
 
 @style.drawn
 def drift_boxes(
-    pairs: Mapping[str, pd.DataFrame], *, measure: str = "paper", width: float = style.COLUMN
+    pairs: Mapping[str, pd.DataFrame],
+    *,
+    sizes: pd.DataFrame | None = None,
+    measure: str = "paper",
+    width: float = style.COLUMN,
 ) -> Drawing:
     """Draw how large the shifts are along each axis.
 
@@ -298,6 +316,8 @@ def drift_boxes(
     ----------
     pairs
         The long table of every axis, by the axis' name.
+    sizes
+        One row: how large the sample is.
     measure
         How groups were compared.
     width
@@ -322,6 +342,7 @@ def drift_boxes(
         "One dot a pair of groups; filled where it is distinguishable from chance (Holm-adjusted "
         f"p < {LEVEL}), grey where a group has too few models to test. Boxes: quartiles; whiskers: all pairs."
     )
+    said = said if sizes is None else f"{said} n = {labels.sample(sizes)}."
     labels.note(figure, said)
     table = pd.concat([t.assign(axis=name) for name, t in axes.items()]) if axes else pd.DataFrame()
     columns = ["axis", "group_a", "group_b", "D", "low", "high", "p_holm"]

@@ -146,7 +146,7 @@ def layer_kernels(
     grid = across == part.shape[1]
     ax.set_xlabel("input channel →" if grid and across > 1 else "channel, row by row →")
     ax.set_ylabel("← output channel" if grid and across > 1 else "")
-    ax.set_title(labels.shortened([name], labels.characters(width - 0.7, 7.0))[0])
+    ax.set_title(labels.titled(name, labels.characters(width - 0.7, 7.0)))
     bar = figure.colorbar(shown, ax=ax, shrink=min(1.0, 1.5 / max(tall, 0.9)), aspect=16, pad=0.02)
     bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
     bar.outline.set_linewidth(0.4)

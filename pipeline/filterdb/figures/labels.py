@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import Final
 
 import numpy as np
@@ -22,6 +24,9 @@ SIZES: Final = ("filters", "layers", "models")
 _SUBSCRIPTS: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _TWO_LINES: Final = 0.17
 """Inches that a name and the size of its group take."""
+
+_LOOSE: Final = " ./_-"
+"""What no name is cut after."""
 
 _ADVANCE: Final = 0.56
 """Mean width of a character, in units of its size; a little more than DejaVu Sans takes."""
@@ -67,6 +72,11 @@ def characters(inches: float, size: float) -> int:
     return max(4, int(inches * 72 / (size * _ADVANCE)))
 
 
+def columns(text: str) -> int:
+    """Return the width of a text in characters; those of some scripts are as wide as two."""
+    return sum(_breadth(one) for one in text)
+
+
 def shortened(names: Sequence[str], longest: int) -> list[str]:
     """Shorten names that are too long, and keep them apart.
 
@@ -75,16 +85,20 @@ def shortened(names: Sequence[str], longest: int) -> list[str]:
     names
         The names.
     longest
-        Characters a name may have, at least 4.
+        Width that a name may have in characters, at least 4.
     """
     clean = [printable(" ".join(name.split())) or "(empty)" for name in names]
-    short = [name if len(name) <= longest else name[: longest - 1].rstrip() + "…" for name in clean]
+    short = [
+        name if columns(name) <= longest else _start(name, longest - 1).rstrip(_LOOSE) + "…" for name in clean
+    ]
     # Of names that begin alike, the end is shown as well.
     alike = {text for text, count in Counter(short).items() if count > 1}
     head = max(1, (longest - 1) // 2)
     tail = longest - 1 - head
     short = [
-        f"{name[:head].rstrip()}…{name[-tail:].lstrip()}" if text in alike and len(name) > longest else text
+        f"{_start(name, head).rstrip()}…{_start(name[::-1], tail)[::-1].lstrip()}"
+        if text in alike and columns(name) > longest
+        else text
         for name, text in zip(clean, short, strict=True)
     ]
     seen: Counter[str] = Counter()
@@ -92,8 +106,26 @@ def shortened(names: Sequence[str], longest: int) -> list[str]:
     for text in short:
         seen[text] += 1
         mark = f"~{seen[text]}"
-        result.append(text if seen[text] == 1 else text[: longest - len(mark)] + mark)
+        result.append(text if seen[text] == 1 else _start(text, longest - len(mark)) + mark)
     return result
+
+
+def _breadth(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _start(text: str, room: int) -> str:
+    """Return as much of the start of a text as fits."""
+    ends = accumulate(map(_breadth, text))
+    return text[: sum(1 for _ in takewhile(lambda end: end <= room, ends))]
+
+
+def titled(name: str, longest: int) -> str:
+    """Return the name of a layer with its model in front, in two lines where one is too short for both."""
+    whole, *layer = name.split(" / ", 1)
+    if columns(name) <= longest or not layer:
+        return shortened([name], longest)[0]
+    return "\n".join(shortened([part], longest)[0] for part in (whole, *layer))
 
 
 def size_line(group: pd.Series, *, brief: bool = False) -> str:
@@ -126,8 +158,10 @@ def name_rows(
     room: float,
     pitch: float = 1.0,
     marks: Sequence[str] | None = None,
-) -> None:
+) -> str:
     """Write the name of a group beside each row, and below it how large the group is.
+
+    Returned is what explains these sizes, where they have no words of their own.
 
     Parameters
     ----------
@@ -150,9 +184,10 @@ def name_rows(
     if pitch < _TWO_LINES:
         ax.set_yticks(list(places), labels=[a + b for a, b in zip(names, marks, strict=True)], fontsize=SMALL)
         ax.tick_params(axis="y", length=0)
-        return
+        return ""
     sizes = [size_line(groups.iloc[i]) for i in range(len(groups))]
-    if max(map(len, sizes), default=0) > characters(room, small):
+    brief = max(map(len, sizes), default=0) > characters(room, small)
+    if brief:
         sizes = [size_line(groups.iloc[i], brief=True) for i in range(len(groups))]
     ax.set_yticks(list(places), labels=[f"{n}{m}\n" for n, m in zip(names, marks, strict=True)])
     ax.tick_params(axis="y", length=0)
@@ -172,6 +207,7 @@ def name_rows(
             color=MUTED,
             annotation_clip=False,
         )
+    return f"Below each name: {' · '.join(name for name in SIZES if name in groups)}." if brief else ""
 
 
 def note(figure: Figure, text: str) -> None:
@@ -187,7 +223,7 @@ def note(figure: Figure, text: str) -> None:
     if not text:
         return
     width = figure.get_size_inches()[0]
-    lines = "\n".join(textwrap.wrap(text, characters(width - 0.1, SMALL)))
+    lines = "\n".join(textwrap.wrap(text, characters(width - 0.1, SMALL), break_on_hyphens=False))
     figure.supxlabel(lines, x=0.012, ha="left", fontsize=SMALL, color=MUTED, linespacing=1.25)
 
 

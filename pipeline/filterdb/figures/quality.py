@@ -25,6 +25,8 @@ _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 Values = dict[str, list[NDArray[np.float64]]]
 """What is known of each metric, group by group."""
 
+_SINGLE: Final = "; dots: single layers of small groups"
+
 _DOTS: Final = 12
 """Groups of no more layers are shown layer by layer, for which quartiles would say more than there is."""
 
@@ -70,18 +72,21 @@ def metrics_by_group(
         for name in metrics
     }
     figure = _upright if ordered else _lying
-    drawn = figure(values, chosen, groups.iloc[shown], width, axis)
+    drawn, brief = figure(values, chosen, groups.iloc[shown], width, axis)
     held = int(np.isin(codes, shown).sum())
     missing = {name: held - sum(map(len, one)) for name, one in values.items()}
     undefined = [f"{n:,} of {_title(name)}" for name, n in missing.items() if n]
+    few = any(0 < len(part) <= _DOTS for one in values.values() for part in one)
     said = labels.joined(
-        "Box: quartiles and median of layers; whiskers: 5% to 95%; dots: single layers of small groups.",
+        f"Box: quartiles and median of layers; whiskers: 5% to 95%{_SINGLE if few else ''}.",
         f"Undefined and left out: {', '.join(undefined)}." if undefined else "",
         labels.left_out(len(groups), len(shown)),
     )
-    labels.note(drawn, said)
+    labels.note(drawn, labels.joined(said, brief))
     what = " and ".join(map(_title, metrics))
-    caption = f"{what[0].upper()}{what[1:]} of layers by {axis}. {said} n = {labels.sample(groups)}."
+    caption = (
+        f"{what[0].upper()}{what[1:]} of layers by {labels.spaced(axis)}. {said} n = {labels.sample(groups)}."
+    )
     return Drawing(drawn, _table(layers, codes, groups, metrics), caption)
 
 
@@ -99,7 +104,7 @@ def _lying(
     groups: pd.DataFrame,
     width: float,
     _axis: str,
-) -> Any:
+) -> tuple[Any, str]:
     """Draw boxes that lie, one below the other, so that long names fit."""
     figure = style.canvas(width, 0.27 * len(groups) + 0.75)
     panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
@@ -112,8 +117,7 @@ def _lying(
         _limits(ax.set_xlim, metric, one)
         ax.locator_params(axis="x", nbins=4 if width < style.WIDE else 6)
     panels[0].set_ylim(len(groups) - 0.4, -0.6)
-    labels.name_rows(panels[0], range(len(groups)), groups, room=min(1.6, 0.33 * width))
-    return figure
+    return figure, labels.name_rows(panels[0], range(len(groups)), groups, room=min(1.6, 0.33 * width))
 
 
 def _upright(
@@ -122,7 +126,7 @@ def _upright(
     groups: pd.DataFrame,
     width: float,
     axis: str,
-) -> Any:
+) -> tuple[Any, str]:
     """Draw boxes that stand side by side, so that a trend along an order is seen."""
     side_by_side = width >= style.WIDE and len(values) > 1
     down = 1 if side_by_side else len(values)
@@ -139,11 +143,11 @@ def _upright(
     for ax in figure.axes if side_by_side else figure.axes[-1:]:
         ax.set_xticks(range(len(groups)), names)
         space = (width / (2 if side_by_side else 1) - 0.6) / max(1, len(groups))
-        if max(map(len, names), default=0) * 0.05 > space:
+        if max(map(labels.columns, names), default=0) * 0.05 > space:
             for label in ax.get_xticklabels():
                 label.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
         ax.set_xlabel(f"{labels.spaced(axis)} (layers: {_range(groups)})")
-    return figure
+    return figure, ""
 
 
 def _range(groups: pd.DataFrame) -> str:
@@ -283,7 +287,11 @@ def degenerate_by_model(
         + (f"; the {len(rows)} with the largest share are shown." if with_any > len(rows) else "."),
     )
     labels.note(figure, said)
-    return Drawing(figure, table, f"Share of each model's layers that are degenerate. {said}")
+    caption = (
+        "Share of each model's layers that are degenerate: their filters are as varied as random ones, or of "
+        f"low diversity and many of them sparse. {said}"
+    )
+    return Drawing(figure, table, caption)
 
 
 def _group_legend(figure: Any, rows: pd.DataFrame, colours: dict[str, str], axis: str) -> None:

@@ -75,7 +75,7 @@ def ridges(
     reach = max(1, int(0.75 * found.grid[-1]))
     top.set_xticks([-reach, 0, reach], [f"−{reach}", "0", f"{reach}"])
     for ax in panels[:, 0]:
-        labels.name_rows(ax, range(len(shown)), groups.iloc[shown], room=room, pitch=pitch)
+        brief = labels.name_rows(ax, range(len(shown)), groups.iloc[shown], room=room, pitch=pitch)
     for ax in panels[:, 1:].flat:
         ax.tick_params(axis="y", length=0)
     how = "every filter" if found.exact else "the bins of the cube"
@@ -87,12 +87,13 @@ def ridges(
             f"Density of each coefficient, from {how}; each ridge is scaled to its own maximum.",
             labels.left_out(len(groups), len(shown)),
             f"Without a coefficient in the range: {', '.join(lacking)}." if lacking else "",
+            brief,
         ),
     )
     caption = (
-        f"Distribution of the coefficients of the scaled filters along each principal component, by {axis}: "
-        f"kernel density estimates with a Gaussian kernel and Silverman's bandwidth, from {how}. Each ridge "
-        f"is scaled to its own maximum. n = {labels.sample(groups)}."
+        f"Distribution of the coefficients of the scaled filters along each principal component, by "
+        f"{labels.spaced(axis)}: kernel density estimates with a Gaussian kernel and Silverman's bandwidth, "
+        f"from {how}. Each ridge is scaled to its own maximum. n = {labels.sample(groups)}."
     )
     return Drawing(figure, _table(found, groups), caption)
 

@@ -20,8 +20,11 @@ from filterdb.figures.phenotype import PHENOTYPES, Shape, reduced
 FLOOR: Final = 1e-5
 """Where the logarithmic scale of densities begins, relative to the maximum."""
 
-_THIN: Final = 16
-"""Where no bin of a density has so many filters, bins are joined: single filters make no density."""
+_THIN: Final = 8
+"""Bins are joined until a filter in the middle of the ranks shares its bin with so many: single filters make
+no density."""
+
+_DECADES: Final = {1e-5: "10⁻⁵", 1e-4: "10⁻⁴", 1e-3: "10⁻³", 1e-2: "10⁻²", 1e-1: "10⁻¹", 1.0: "1"}
 
 _LISTED: Final = 64
 """Bins a side of the numbers that go with a figure."""
@@ -60,11 +63,12 @@ def scatter_density(
     height = below + len(rows) * side + gap * max(0, len(rows) - 1) + 0.06
     figure = style.canvas(width, height, layout=None)
     wanted = int(side * 320) + 1
-    for pair in shown:
+    drawn = joined_bins(counts[[pairs.index(pair) for pair in shown]])
+    for pair, density in zip(shown, drawn, strict=True):
         column, row = columns.index(pair[0]), rows.index(pair[1])
         x, y = left + column * (side + gap), height - 0.06 - row * (side + gap) - side
         ax = figure.add_axes((x / width, y / height, side / width, side / height))
-        _density(ax, counts[pairs.index(pair)], limit, wanted)
+        _density(ax, density, limit, wanted)
         outer = row == len(rows) - 1, column == 0
         _outer_ticks(ax, limit, *outer)
         if outer[0]:
@@ -123,30 +127,35 @@ def phenotypes(
     down = max(1, -(-len(counts) // most))
     across = max(1, -(-len(counts) // down))
     side = min((width - 0.75) / across, 1.6)
-    figure = style.canvas(width, down * (side + 0.3) + 0.6, layout="compressed")
+    longest = labels.characters(side, 6.0)
+    titles = labels.shortened(list(names[: len(counts)]), longest)
+    if kind == "layer":
+        titles = [labels.titled(name, longest) for name in names[: len(counts)]]
+    lines = max((title.count("\n") for title in titles), default=0)
+    figure = style.canvas(width, down * (side + 0.3 + 0.11 * lines) + 0.6, layout="compressed")
     panels = figure.subplots(down, across, squeeze=False)
-    titles = labels.shortened(list(names[: len(counts)]), labels.characters(side, 6.0))
+    densities = joined_bins(counts)
     for place, ax in enumerate(panels.flat):
         if place >= len(counts):
             ax.set_visible(False)
             continue
-        _density(ax, counts[place], limit, int(side * 320) + 1)
+        _density(ax, densities[place], limit, int(side * 320) + 1)
         _outer_ticks(ax, limit, place + across >= len(counts), place % across == 0)
         _phenotype_title(ax, titles[place], shapes[place])
     _map_bar(figure, panels, down * side)
     said = labels.joined(
-        f"Horizontal: {labels.component(0)}; vertical: {labels.component(1)}.",
+        f"Horizontal: {labels.component(0)}; vertical: {labels.component(1)}. n counts filters.",
         _tally(shapes) if kind == "layer" else "",
         labels.left_out(of or len(names), len(counts)) if kind == "group" else "",
     )
     labels.note(figure, said)
     style.trim(figure)
-    by = f" by {axis}" if axis else ""
+    by = f" by {labels.spaced(axis)}" if axis else ""
     which = "each group" if kind == "group" else "the layers that show a phenotype most clearly"
     caption = (
         f"Density of the first two coefficients of the scaled filters of {which}{by}, on a logarithmic "
-        "scale and divided by its maximum (where filters are few, bins are joined), with the phenotype of "
-        f"each by the rule of docs/figures.md. {said}"
+        "scale and divided by its maximum (where filters are few, bins are joined), with its phenotype "
+        f"by the rule of filterdb. {said}"
     )
     return Drawing(figure, _shape_table(names, shapes, kind), caption)
 
@@ -175,7 +184,7 @@ def _map_bar(figure: Figure, panels: Any, tall: float) -> None:
         pad=0.01,
     )
     bar.outline.set_visible(False)
-    bar.set_ticks([1e-5, 1e-3, 1e-1], labels=["10⁻⁵", "10⁻³", "10⁻¹"])
+    bar.set_ticks(list(_DECADES), labels=list(_DECADES.values()))
     bar.ax.minorticks_off()
     bar.set_label("density / maximum", fontsize=6.0)
 
@@ -193,11 +202,30 @@ def _map() -> Any:
     return colours.with_extremes(bad=colours(0.0), under=colours(0.0))
 
 
+def joined_bins(counts: NDArray[Any]) -> NDArray[Any]:
+    """Join bins of all panels alike, so that they compare, until filters are dense in each of them.
+
+    Parameters
+    ----------
+    counts
+        Panels x bins x bins.
+    """
+    while counts.shape[-1] > _LISTED and any(0 < _typical(one) < _THIN for one in counts):
+        counts = reduced(counts, counts.shape[-1] // 2)
+    return counts
+
+
+def _typical(counts: NDArray[Any]) -> int:
+    """Return how many filters the bin holds in which the filter in the middle of the ranks lies."""
+    ranked = np.sort(counts[counts > 0], axis=None)
+    if not len(ranked):
+        return 0
+    running = np.cumsum(ranked, dtype=np.int64)
+    return int(ranked[np.searchsorted(running, running[-1] / 2)])
+
+
 def _density(ax: Axes, counts: NDArray[Any], limit: float, wanted: int) -> None:
-    top = counts.max(initial=0)
-    if top:
-        while counts.max() < _THIN and len(counts) > _LISTED:
-            counts = reduced(counts, len(counts) // 2)
+    if counts.any():
         relative = reduced(counts, wanted, how=np.max) / counts.max()
         ax.imshow(
             np.ma.masked_less_equal(relative, 0),
@@ -232,7 +260,7 @@ def _density_bar(figure: Figure, place: tuple[float, float, float, float]) -> No
     ax = figure.add_axes(place)
     bar = figure.colorbar(mpl.cm.ScalarMappable(LogNorm(FLOOR, 1), _map()), cax=ax)
     bar.outline.set_visible(False)
-    bar.set_ticks([1e-5, 1e-3, 1e-1], labels=["10⁻⁵", "10⁻³", "10⁻¹"])
+    bar.set_ticks(list(_DECADES), labels=list(_DECADES.values()))
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=style.SMALL)
     bar.set_label("density / maximum", fontsize=6.0)

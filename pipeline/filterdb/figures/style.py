@@ -150,7 +150,9 @@ def trim(figure: Figure) -> None:
     figure
         A figure whose images are as wide as they can be.
     """
-    figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    assert engine is not None, "a figure without a layout has the height that it was given"
+    engine.execute(figure)
     width, height = figure.get_size_inches()
     boxes = [artist.get_tightbbox() for artist in (*figure.axes, *figure.texts, *figure.legends)]
     spans = sorted((box.y0 / figure.dpi, box.y1 / figure.dpi) for box in boxes if box is not None)

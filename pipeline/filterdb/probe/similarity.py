@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from filterdb.errors import UsageError
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.data import Data
-from filterdb.probe.engine import Activations, Tap, Workers, batches
+from filterdb.probe.engine import Activations, Workers, batches
+from filterdb.probe.grams import Grams, Own, Sums, bytes_each
 from filterdb.probe.options import Options, Setup
 from filterdb.probe.results import mean_of
-from filterdb.probe.runtime import Array
 from filterdb.types import SkippedLayer
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 
 LEAST_ROWS: Final = 4
 """The unbiased estimate divides by n (n - 3)."""
-
-VARIANCE: Final = 1e-12
-"""A layer does not vary whose variance is a smaller share of its mean square: float32 rounds to 1e-7."""
-
-_BLOCK: Final = 1 << 19
-"""Values that are summed at once: what stays near the processor."""
-
-_APART: Final = 8
-"""Unused values behind each row of a block: rows that are powers of two apart push each other out."""
 
 Floats = NDArray[np.float64]
 
@@ -261,10 +252,10 @@ def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: 
         raise UsageError(f"there are {len(rows)} rows of data", expected=f"at least {LEAST_ROWS} for CKA")
     size = min(setup.batch, len(rows))
     count = len(rows) // size  # a short last batch would weigh as much as a full one
-    sums = _Sums.of(len(first.taps), len(second.taps))
+    sums = Sums.of(len(first.taps), len(second.taps))
     with ExitStack() as stack:
-        workers = stack.enter_context(Workers(setup, _bytes_each(size)))
-        grams = _Grams(first, workers), _Grams(second, workers) if second is not first else None
+        workers = stack.enter_context(Workers(setup, bytes_each(size)))
+        grams = Grams(first, workers), Grams(second, workers) if second is not first else None
         shown = stack.enter_context(setup.progress("cka", count * size, "rows"))
         for part in batches(rows[: count * size], size):
             ours = grams[0].of(part)
@@ -273,96 +264,8 @@ def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: 
     return _result(first, second, sums, size, count, len(rows), setup.seed if shuffle else None)
 
 
-class _Grams:
-    """The U-centred Gram matrices of a model's layers on one batch, and how much the layers vary.
-
-    HSIC with the unbiased estimate is an inner product of such matrices, so that all pairs of layers are
-    one product of two matrices.
-    """
-
-    def __init__(self, activations: Activations, workers: Workers) -> None:
-        self.count, self._workers = len(activations.taps), workers
-        groups = activations.passes(min(activations.setup.batch, len(activations.rows)))
-        self._readers = [activations.open(group) for group in groups]
-
-    def of(self, rows: NDArray[np.intp]) -> _Batch:
-        batch = _Batch.of(self.count, len(rows))
-        for reader in self._readers:
-            self._workers.each(batch.take, reader.read(rows))
-        return batch
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    centred: Floats
-    variance: Floats
-    square: Floats
-    finite: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, count: int, n: int) -> _Batch:
-        return cls(np.zeros((count, n * n)), np.zeros(count), np.zeros(count), np.ones(count, bool))
-
-    def take(self, tap: Tap, values: Array) -> None:
-        place = tap.position
-        gram, self.variance[place], self.square[place] = gram_of(values)
-        self.finite[place] = bool(np.isfinite(gram).all())
-        if self.finite[place]:
-            self.centred[place] = u_centred(gram).reshape(-1)
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Sums over batches, one after the other."""
-
-    hsic: Floats
-    a: _Own
-    b: _Own
-
-    @classmethod
-    def of(cls, count_a: int, count_b: int) -> _Sums:
-        return cls(np.zeros((count_a, count_b)), _Own.of(count_a), _Own.of(count_b))
-
-    def add(self, a: _Batch, b: _Batch, n: int) -> None:
-        scale = n * (n - 3)
-        self.hsic += a.centred @ b.centred.T / scale
-        self.a.add(a, scale)
-        self.b.add(b, scale)
-
-
-@dataclass(slots=True)
-class _Own:
-    hsic: Floats
-    variance: Floats
-    square: Floats
-    finite: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, count: int) -> _Own:
-        return cls(np.zeros(count), np.zeros(count), np.zeros(count), np.ones(count, bool))
-
-    def add(self, batch: _Batch, scale: int) -> None:
-        self.hsic += np.einsum("ij,ij->i", batch.centred, batch.centred) / scale
-        self.variance += batch.variance
-        self.square += batch.square
-        self.finite &= batch.finite
-
-    def reasons(self) -> tuple[str, ...]:
-        return tuple(map(self._reason, range(len(self.hsic))))
-
-    def _reason(self, i: int) -> str:
-        if not self.finite[i]:
-            return "its activations hold NaN or infinity"
-        if self.square[i] == 0:
-            return "all its activations are zero"
-        if self.variance[i] <= VARIANCE * self.square[i]:
-            return "its activations do not vary"
-        # With an estimate that is unbiased, what hardly varies can come out below zero.
-        return "" if self.hsic[i] > 0 else "its HSIC with itself is not above zero"
-
-
 def _result(
-    first: Activations, second: Activations, sums: _Sums, size: int, count: int, rows: int, seed: int | None
+    first: Activations, second: Activations, sums: Sums, size: int, count: int, rows: int, seed: int | None
 ) -> CKAResult:
     hsic = sums.hsic / count
     sides = _side(first, sums.a, count), _side(second, sums.b, count)
@@ -374,7 +277,7 @@ def _result(
     return CKAResult(*sides, values, hsic, size * count, size, count, rows - size * count, seed)
 
 
-def _side(activations: Activations, own: _Own, count: int) -> Side:
+def _side(activations: Activations, own: Own, count: int) -> Side:
     layers = [tap.layer for tap in activations.taps]
     return Side(
         model=str(activations.model.path),
@@ -385,63 +288,3 @@ def _side(activations: Activations, own: _Own, count: int) -> Side:
         reasons=own.reasons(),
         skipped=activations.skipped,
     )
-
-
-def _bytes_each(rows: int) -> int:
-    """Return what :func:`gram_of` and :func:`u_centred` take for one layer, at most."""
-    return 8 * rows * (_columns(rows) + _APART + 4 * rows)
-
-
-def _columns(rows: int) -> int:
-    # Of many rows, enough columns that a product of matrices is worth it.
-    return max(_BLOCK // rows, 1024)
-
-
-def gram_of(features: NDArray[Any]) -> tuple[Floats, float, float]:
-    """Return the Gram matrix of features about their mean, their variance, and their mean square, times rows.
-
-    Parameters
-    ----------
-    features
-        One row a row of data, of any further shape.
-    """
-    flat = features.reshape(len(features), -1)
-    rows, width = flat.shape
-    gram = np.zeros((rows, rows))
-    square = 0.0
-    step = min(width, _columns(rows))
-    block = np.empty((rows, step + _APART))
-    with np.errstate(all="ignore"):
-        for start in range(0, width, step):
-            found = flat[:, start : start + step]
-            part = block[:, : found.shape[1]]
-            part[...] = found
-            mean = part.mean(axis=0)
-            square += rows * float(mean @ mean)
-            # U-centring makes nothing of the mean, but beside a large one the differences lose their digits.
-            part -= mean
-            gram += part @ part.T
-    variance = float(np.trace(gram))
-    return gram, variance, variance + square
-
-
-def u_centred(gram: Floats) -> Floats:
-    """Return a Gram matrix with its diagonal left out and its rows and columns brought to zero.
-
-    Parameters
-    ----------
-    gram
-        A symmetric matrix of at least four rows.
-    """
-    n = len(gram)
-    centred = gram.copy()
-    np.fill_diagonal(centred, 0.0)
-    sums = centred.sum(axis=1)
-    centred += sums.sum() / ((n - 1) * (n - 2)) - (sums[:, None] + sums[None, :]) / (n - 2)
-    np.fill_diagonal(centred, 0.0)
-    return centred
-
-
-def model_name(side: Side) -> str:
-    """Return what a figure or a table calls a model."""
-    return Path(side.model).stem

@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.data import Data
 from filterdb.probe.engine import Activations, Tap, Workers, batches
+from filterdb.probe.grams import VARIANCE
 from filterdb.probe.options import Options, Setup, require_choice, require_share
 from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, columns, pooled, width_of
 from filterdb.probe.results import layer_frame, mean_of
 from filterdb.probe.runtime import Array
-from filterdb.probe.similarity import VARIANCE
 from filterdb.types import SkippedLayer
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ TAIL: Final = 0.5
 """A tail is below this share of the mean saturation."""
 
 _ROUNDING: Final = 1e-12
+_CANCELS: Final = 1e-3
 Floats = NDArray[np.float64]
 
 
@@ -263,10 +264,9 @@ class Covariance:
                 self.finite = False
             if not self.finite:
                 return
-            block -= mean[:, None]
-            # Two blocks merge exactly (Chan); sums of squares that are not centred would cancel.
+            # Two blocks merge exactly (Chan).
             step, total = mean - self.mean, self.count + block.shape[1]
-            self.scatter += block @ block.T
+            self.scatter += scatter_of(block, mean)
             self.scatter += np.outer(step, step) * (self.count * block.shape[1] / total)
             self.mean += step * (block.shape[1] / total)
             self.count = total
@@ -279,6 +279,26 @@ class Covariance:
     def eigenvalues(self) -> Floats:
         """Return the eigenvalues of the covariance, the largest first; none is below zero."""
         return np.asarray(np.maximum(np.linalg.eigvalsh(self.scatter / self.count)[::-1], 0.0))
+
+
+def scatter_of(block: Floats, mean: Floats) -> Floats:
+    """Return the sums of products of features about their means; the block may be changed.
+
+    Parameters
+    ----------
+    block
+        One row a feature.
+    mean
+        Of each row.
+    """
+    scatter = block @ block.T
+    raw = scatter.diagonal().copy()
+    scatter -= block.shape[1] * np.outer(mean, mean)
+    # A pass less than to centre first, and as good unless a mean is large beside the spread: sums cancel then.
+    if (scatter.diagonal() < _CANCELS * raw).any():
+        block -= mean[:, None]
+        scatter = block @ block.T
+    return scatter
 
 
 def dimension_of(eigenvalues: Floats, delta: float, rule: str) -> int:

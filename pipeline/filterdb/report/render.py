@@ -73,15 +73,6 @@ def is_ours(html: str) -> bool:
     return f'<meta name="generator" content="{GENERATOR}' in html[:_HEAD]
 
 
-@cache
-def fingerprint() -> str:
-    """Return a hash of the templates, which changes when the same data would look otherwise."""
-    digest = hashlib.sha256()
-    for name in _TEMPLATES:
-        digest.update(_asset(name).encode())
-    return digest.hexdigest()
-
-
 def _asset(name: str) -> str:
     return resources.files("filterdb.report").joinpath("templates", name).read_text("utf-8")
 

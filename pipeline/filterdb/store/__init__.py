@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from filterdb.store.hashing import filters_sha256
-from filterdb.store.published import PublishedFile, open_dataset
+from filterdb.store.published import PublishedFile, PublishedPart, open_dataset
 from filterdb.store.reader import DatasetFile
 from filterdb.store.tables import Tables, ZooEntry, build_tables, read_records
 from filterdb.store.target import Target
@@ -17,6 +17,7 @@ from filterdb.store.writer import write_dataset
 __all__ = [
     "DatasetFile",
     "PublishedFile",
+    "PublishedPart",
     "Tables",
     "Target",
     "ZooEntry",

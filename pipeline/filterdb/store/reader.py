@@ -26,7 +26,7 @@ from filterdb.types import Filters, Kernel, RowRange
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _CACHE_SLOTS: Final = 521
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_AGAIN: Final = "run filterdb extract again"
+_AGAIN: Final = "take another copy of the file, or run filterdb extract again"
 
 
 class DatasetFile:
@@ -176,7 +176,11 @@ def open_hdf5(path: Path) -> h5py.File:
         # A pipe would wait for a writer for ever.
         if not stat.S_ISREG(path.stat().st_mode):
             kind = "a folder" if path.is_dir() else "no regular file"
-            raise NotADatasetError(f"this is {kind}", where=path, expected="a data set file")
+            found = sorted(path.glob("*.h5"))[:1] if path.is_dir() else []
+            hint = f"it holds {found[0].name}" if found else None
+            if (path / "manifest.json").exists():
+                hint = "filterdb.open_results opens a results folder"
+            raise NotADatasetError(f"this is {kind}", where=path, expected="a data set file", hint=hint)
         with path.open("rb") as raw:
             start = raw.read(8)
     except (FileNotFoundError, NotADirectoryError):

@@ -16,7 +16,7 @@ from filterdb.errors import FilterDBError, UsageError
 from filterdb.run import files, provenance
 from filterdb.run.extraction.previous import require_replaceable
 from filterdb.run.progress import progress
-from filterdb.store import DatasetFile, PublishedFile, Tables, open_dataset, write_dataset
+from filterdb.store import DatasetFile, PublishedFile, PublishedPart, Tables, open_dataset, write_dataset
 from filterdb.types import Filters, Kernel
 
 COMPRESSIONS: Final = ("none", "gzip")
@@ -50,6 +50,71 @@ class Made:
     attributes: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
+    @property
+    def n_bytes(self) -> int:
+        """What the filters take in the file, if it is not compressed."""
+        return self.tables.n_filters * self.kernel.size * 4
+
+    def write(self, path: Path, *, compression: str | None, advance: Callable[[float], None]) -> str:
+        """Write the file and return its content hash.
+
+        Parameters
+        ----------
+        path
+            The file, overwritten.
+        compression
+            ``None`` or ``"gzip"``.
+        advance
+            Told of each block how many filters it has.
+        """
+        return write_dataset(
+            path,
+            self.tables,
+            _counted(self.blocks, advance),
+            kernel=self.kernel,
+            compression=compression,
+            attributes=self.attributes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MadePublished:
+    """What a new file in the layout of a published one is to hold.
+
+    Parameters
+    ----------
+    part
+        The records of the published file.
+    tables
+        What they are read as.
+    made_by
+        What was asked for.
+    notes
+        What went another way than expected.
+    """
+
+    part: PublishedPart
+    tables: Tables
+    made_by: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_bytes(self) -> int:
+        """What the filters take in the file, if it is not compressed."""
+        return self.part.n_bytes
+
+    def write(self, path: Path, *, compression: str | None, advance: Callable[[float], None]) -> str:
+        """Write the file and return what it will be recognized by.
+
+        Parameters
+        ----------
+        path, compression, advance
+            As for :meth:`Made.write`.
+        """
+        self.part.write(path, made_by=self.made_by, compression=compression, advance=advance)
+        with PublishedFile(path) as file:
+            return file.content_hash
+
 
 @dataclass(frozen=True, slots=True)
 class DeriveReport:
@@ -79,7 +144,7 @@ class DeriveReport:
 
 def derive(
     out: Path,
-    make: Callable[[], Made],
+    make: Callable[[], Made | MadePublished],
     *,
     operation: Mapping[str, Any],
     sources: Sequence[Path],
@@ -120,9 +185,7 @@ def derive(
         stated = files.read_json(provenance.sidecar(out))
         if fresh := _fresh(out, stated, inputs):
             return DeriveReport("fresh", out, *fresh, full, tuple(stated.get("notes", ())))
-        if not force:
-            _require_own(out, stated, str(operation["name"]))
-        require_replaceable(out)
+        _require_own(out, stated, str(operation["name"]), force=force)
         made = make()
         digest = _write(made, out, staging / _TEMPORARY, compression)
         _put(
@@ -158,21 +221,24 @@ def _refuse_sources(out: Path, sources: Sequence[Path]) -> None:
 def _fresh(out: Path, stated: Mapping[str, Any], inputs: str) -> tuple[Tables, str] | None:
     if stated.get("inputs_hash") != inputs or not out.exists():
         return None
-    with contextlib.suppress(FilterDBError), DatasetFile(out) as file:
+    with contextlib.suppress(FilterDBError), open_dataset(out) as file:
         if file.content_hash == stated.get("content_hash"):
             return file.tables, file.content_hash
     return None
 
 
-def _require_own(out: Path, stated: Mapping[str, Any], name: str) -> None:
+def _require_own(out: Path, stated: Mapping[str, Any], name: str, *, force: bool) -> None:
     """Refuse to replace a data set that this stage has not written: it may have taken hours to extract."""
     if not out.exists():
         return
-    require_replaceable(out)
     made_by = stated.get("made_by")
     ours = isinstance(made_by, dict) and made_by.get("name") == name
+    found = _content_hash(out)
+    if ours and found is not None and found in (stated.get("content_hash"), stated.get("replaces")):
+        return
+    require_replaceable(out)
     # A damaged file has no hash to tell, and nothing to lose.
-    if not (ours and _content_hash(out) in (None, stated.get("content_hash"), stated.get("replaces"))):
+    if not (force or (ours and found is None)):
         raise UsageError(
             f"the file is there already, and filterdb {name} has not written it",
             where=out,
@@ -182,7 +248,7 @@ def _require_own(out: Path, stated: Mapping[str, Any], name: str) -> None:
 
 
 def _content_hash(path: Path) -> str | None:
-    with contextlib.suppress(FilterDBError), DatasetFile(path) as file:
+    with contextlib.suppress(FilterDBError), open_dataset(path) as file:
         return file.content_hash
     return None
 
@@ -191,22 +257,16 @@ def _provenance() -> dict[str, Any]:
     return {name: value for name, value in provenance.of_run(RunConfig()).items() if name != "config"}
 
 
-def _write(made: Made, out: Path, temporary: Path, compression: str) -> str:
+def _write(made: Made | MadePublished, out: Path, temporary: Path, compression: str) -> str:
     rows = made.tables.n_filters
     if compression == "none":
-        files.require_space(temporary, rows * made.kernel.size * 4)
+        files.require_space(temporary, made.n_bytes)
     with files.writing(out), progress("write", rows, "filters") as bar:
-        return write_dataset(
-            temporary,
-            made.tables,
-            _counted(made.blocks, bar.advance),
-            kernel=made.kernel,
-            compression=None if compression == "none" else compression,
-            attributes=made.attributes,
-        )
+        packed = None if compression == "none" else compression
+        return made.write(temporary, compression=packed, advance=bar.advance)
 
 
-def _put(temporary: Path, out: Path, made: Made, known: Mapping[str, Any]) -> None:
+def _put(temporary: Path, out: Path, made: Made | MadePublished, known: Mapping[str, Any]) -> None:
     """Give the finished file its name, and say beside it what it is made of."""
     sidecar = {
         **known,
@@ -244,7 +304,7 @@ def open_own(path: Path, stack: contextlib.ExitStack, *, purpose: str) -> Datase
             f"this is a published file, and {purpose}",
             where=path,
             expected="a data set file that filterdb has written",
-            hint="it knows no hash and no shape of its layers; analyze and export read it as it is",
+            hint="it knows no hash and no shape of its layers; analyze, subset and export read it as it is",
         )
     return file
 

@@ -73,7 +73,13 @@ class _Stated:
         path = folder / MANIFEST
         data = files.read_json(path) if path.is_file() and path.stat().st_size <= _MAX_MANIFEST else {}
         if data.get("format") != FORMAT:
-            found = "this is no export of filterdb" if folder.is_dir() else "no such folder"
+            found = (
+                "this is no export of filterdb"
+                if folder.is_dir()
+                else "this is a file"
+                if folder.exists()
+                else "no such folder"
+            )
             raise NotADatasetError(found, where=folder, expected="a folder that filterdb export has written")
         if data.get("format_version") != FORMAT_VERSION:
             raise NotADatasetError(

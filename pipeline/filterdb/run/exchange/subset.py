@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filterdb import schema, shift
 from filterdb.errors import ColumnError, UsageError, nearest
-from filterdb.run.exchange.derive import DeriveReport, Made, derive, listed, open_own
-from filterdb.store import DatasetFile
+from filterdb.run.exchange.derive import DeriveReport, Made, MadePublished, derive, listed
+from filterdb.run.text_table import plural
+from filterdb.store import DatasetFile, PublishedFile, PublishedPart, open_dataset
 from filterdb.store.recombine import HeldModel, filters_of, held_models, lay_out, metadata_of
 from filterdb.types import SkippedLayer
 
@@ -38,7 +40,7 @@ def subset(
     Parameters
     ----------
     path
-        The data set file.
+        The data set file; of a published one, the subset is a published file too.
     out
         The file to write.
     where
@@ -59,11 +61,16 @@ def subset(
         raise UsageError("there is no condition", expected="--where EXPRESSION, --models PATTERN or both")
     operation = {"name": "subset", "where": where, "models": list(models), "keep_empty": keep_empty}
     with ExitStack() as stack:
-        file = open_own(path, stack, purpose="a subset of it cannot be written")
+        file = stack.enter_context(open_dataset(path))
+        operation |= {"sources": [file.content_hash]}
         return derive(
             out,
-            lambda: _make(file, where, models, keep_empty=keep_empty),
-            operation=operation | {"sources": [file.content_hash]},
+            lambda: (
+                _make_published(file, where, models, operation)
+                if isinstance(file, PublishedFile)
+                else _make(file, where, models, keep_empty=keep_empty)
+            ),
+            operation=operation,
             sources=[path],
             compression=compression,
             force=force,
@@ -87,17 +94,11 @@ def _make(file: DatasetFile, where: str | None, patterns: Sequence[str], *, keep
             kept.append(_restricted(model, chosen, where, str(file.kernel)))
         else:
             gone.append(model.entry.name)
-    if gone:
-        notes.append(f"models without a record that meets the condition, left out: {listed(gone)}")
+    notes += _without_records(gone)
     metadata = metadata_of(file.tables.models).iloc[[model.model_id for model in kept]]
     tables = lay_out(kept, metadata)
     if not len(tables.meta):
-        raise UsageError(
-            "no record meets the condition",
-            where=file.path,
-            expected="at least one",
-            hint="filterdb info shows which models and groups there are",
-        )
+        raise _nothing(file)
     attributes = {
         name: file.attributes[name] for name in schema.OPTIONAL_ATTRIBUTES if name in file.attributes
     }
@@ -105,6 +106,40 @@ def _make(file: DatasetFile, where: str | None, patterns: Sequence[str], *, keep
         # An extraction takes whole models from a file of its own version.
         attributes.pop("extractor_version", None)
     return Made(tables, filters_of(kept), file.kernel, attributes, tuple(notes))
+
+
+def _make_published(
+    file: PublishedFile, where: str | None, patterns: Sequence[str], operation: Mapping[str, Any]
+) -> MadePublished:
+    """Take the records with the words of the file: its columns, its labels and its ids of models."""
+    names = file.tables.meta["model"].fillna("")
+    chosen, notes = _meets(file, where)
+    named = names.isin(_named(list(dict.fromkeys(names)), patterns, file.path)).to_numpy(bool)
+    if not (chosen & named).any():
+        raise _nothing(file)
+    notes += _without_records(list(dict.fromkeys(names[named & ~names.isin(names[chosen & named])])))
+    left = names[named & ~chosen & names.isin(names[chosen & named])].nunique()
+    if left:
+        notes.append(
+            f"{plural(left, 'model')} without some of their layers; the counts of filters and "
+            "operators in /meta are still those of whole models"
+        )
+    part = PublishedPart.of(file, chosen & named)
+    return MadePublished(part, part.tables(), json.dumps(operation, sort_keys=True), tuple(notes))
+
+
+def _nothing(file: DatasetFile) -> UsageError:
+    return UsageError(
+        "no record meets the condition",
+        where=file.path,
+        expected="at least one",
+        hint="filterdb info shows which models and groups there are",
+    )
+
+
+def _without_records(names: Sequence[str]) -> list[str]:
+    found = f"models without a record that meets the condition, left out: {listed(names)}"
+    return [found] if names else []
 
 
 def _named(names: Sequence[str], patterns: Sequence[str], path: Path) -> frozenset[str]:
@@ -119,10 +154,15 @@ def _named(names: Sequence[str], patterns: Sequence[str], path: Path) -> frozens
                 f"no model is called {pattern!r}",
                 where=path,
                 expected="the name of a model, or a pattern with * and ?",
-                hint=f"did you mean {close!r}?" if close else "filterdb info shows what the file holds",
+                hint=f"did you mean {close!r}?" if close else _within(pattern, names),
             )
         found |= matches
     return frozenset(found)
+
+
+def _within(name: str, names: Sequence[str]) -> str:
+    held = name and any(name.casefold() in one.casefold() for one in names)
+    return f"names that hold it: '*{name}*'" if held else "filterdb info shows what the file holds"
 
 
 def _meets(file: DatasetFile, where: str | None) -> tuple[NDArray[np.bool_], list[str]]:
@@ -130,7 +170,15 @@ def _meets(file: DatasetFile, where: str | None) -> tuple[NDArray[np.bool_], lis
     meta = file.tables.meta
     if where is None:
         return np.ones(len(meta), bool), []
-    mask = shift.evaluate(where, meta, where="--where")
+    try:
+        mask = shift.evaluate(where, meta, where="--where")
+    except ColumnError as error:
+        raise ColumnError(
+            error.what,
+            where=error.where,
+            expected=error.expected,
+            hint=error.hint or "metrics are of the results: filterdb.open(...).select() knows them",
+        ) from None
     if mask.dtype != "boolean":
         raise ColumnError(
             f"the condition {where[:_SHOWN]!r} is {'text' if mask.dtype == 'str' else 'a number'}",

@@ -130,9 +130,14 @@ def compare_model(
     same = same_weights(held.frame, held.cube, known)
     own = same != NONE
     if not (held.chosen & ~own).any():
+        count = np.count_nonzero(held.chosen)
         raise UsageError(
             "nothing is left to compare the model with: "
-            f"each of the {np.count_nonzero(held.chosen):,} layers has the weights of one of its own",
+            + (
+                f"each of the {count:,} layers has the weights of one of its own"
+                if count
+                else "the selection is empty"
+            ),
             where=held.path,
             expected="results of other models too",
         )

@@ -50,7 +50,10 @@ def _check_counts(file: PublishedFile) -> Iterator[str]:
     own = schema.kernel_column(str(file.kernel.shape))
     if own in meta.columns:
         stated = meta[own].groupby(level="model_id").first()
-        for model in models.index[stated.loc[models.index] != models["n_filters"]]:
+        counted = stated.loc[models.index]
+        # A subset counts whole models, of which it may hold some layers.
+        wrong = counted < models["n_filters"] if file.is_part else counted != models["n_filters"]
+        for model in models.index[wrong]:
             yield (
                 f"model {models.loc[model, 'name']}: {own} is {stated[model]:,}, "
                 f"and its records hold {models.loc[model, 'n_filters']:,}"

@@ -52,10 +52,7 @@ def published_tables(frame: pd.DataFrame, *, n_filters: int, where: Path) -> Tab
     CorruptDataError
         If a column is missing that records cannot do without, or the records do not cover the filters.
     """
-    frame = _flat(frame, where)
-    start, end = _ranges(frame, where)
-    order = np.argsort(start, kind="stable")
-    frame, start, end = frame.iloc[order].reset_index(drop=True), start[order], end[order]
+    frame, start, end = in_order(frame, where)
     _check_cover(frame, start, end, n_filters, where)
     index = _index(frame, where)
     columns = {
@@ -67,6 +64,22 @@ def published_tables(frame: pd.DataFrame, *, n_filters: int, where: Path) -> Tab
     }
     meta = pd.DataFrame(columns).set_index(index)
     return Tables(meta=meta, models=_models(meta), skipped=schema.empty_frame(schema.SKIPPED))
+
+
+def in_order(frame: pd.DataFrame, where: Path) -> tuple[pd.DataFrame, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the table in the order of its filters, the levels of its index as columns, and their ranges.
+
+    Parameters
+    ----------
+    frame
+        The table as it is in the file.
+    where
+        The file, for messages.
+    """
+    frame = _flat(frame, where)
+    start, end = _ranges(frame, where)
+    order = np.argsort(start, kind="stable")
+    return frame.iloc[order].reset_index(drop=True), start[order], end[order]
 
 
 def _flat(frame: pd.DataFrame, where: Path) -> pd.DataFrame:
@@ -170,8 +183,13 @@ def _metadata(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
 def _counts(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
     counted = [name for name in frame.columns if schema.is_kernel_column(name) or name in OPERATORS]
     return {name: _number(_column(frame, name)) for name in schema.TOTALS} | {
-        name: _number(frame[name].fillna(0)) for name in counted
+        name: _number(_filled(frame[name])) for name in counted
     }
+
+
+def _filled(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return counts with 0 for those that are missing, also where nothing is counted and all is text."""
+    return (cells.astype(object) if cells.dtype == "str" else cells).fillna(0)
 
 
 def _others(frame: pd.DataFrame, where: Path) -> dict[str, pd.Series[Any]]:
@@ -184,7 +202,7 @@ def _others(frame: pd.DataFrame, where: Path) -> dict[str, pd.Series[Any]]:
             where=where,
             expected=f"{schema.MAX_COLUMNS:,} at most",
         )
-    return {clean_text(name): _plain(frame[name]) for name in names}
+    return {clean_text(name): plain_column(frame[name]) for name in names}
 
 
 def _record(
@@ -263,8 +281,14 @@ def _number(cells: pd.Series[Any]) -> pd.Series[Any]:
     return values.astype("int64") if whole else values
 
 
-def _plain(cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column of truth values, of numbers or of text, whatever its objects allow."""
+def plain_column(cells: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of truth values, of numbers or of text, whatever its objects allow.
+
+    Parameters
+    ----------
+    cells
+        The column.
+    """
     if cells.dtype == bool or cells.dtype.kind in "iu":
         return cells
     present = cells.dropna().tolist()

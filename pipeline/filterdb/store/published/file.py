@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from filterdb.errors import CorruptDataError, NotADatasetError
@@ -28,6 +29,9 @@ from filterdb.types import Filters, Kernel, RowRange
 FORMAT: Final = "CNN-Filter-DB"
 NAMES: Final = ("filters", "filter")
 """What the filters are called; where both names are there, they are one object."""
+
+SUBSET: Final = "filterdb_subset"
+"""The root attribute of a part that ``filterdb subset`` has written of such a file."""
 
 SAMPLES: Final = 1_024
 """Places of the filters that make the identity of a file: evenly spread, first and last among them."""
@@ -110,9 +114,22 @@ class PublishedFile(DatasetFile):
     def tables(self) -> Tables:
         """The table of the file in our words, with the models that it names."""
         with reading(self.path):
-            group = self._file["meta"]
-            frame = (read_fixed if self._layout == "fixed" else read_table)(group, where=self.path)
-            return published_tables(frame, n_filters=self.n_filters, where=self.path)
+            return published_tables(self.read_meta(), n_filters=self.n_filters, where=self.path)
+
+    def read_meta(self) -> pd.DataFrame:
+        """Read the table in the words of the file, whose columns may hold objects of mixed kinds."""
+        read = read_fixed if self._layout == "fixed" else read_table
+        return read(self._file["meta"], where=self.path)
+
+    @property
+    def filters(self) -> h5py.Dataset:
+        """The filters as they are stored."""
+        return self._filter
+
+    @property
+    def is_part(self) -> bool:
+        """Whether ``filterdb subset`` has written it, so that its models may lack records."""
+        return attributes.read_text(self._file, SUBSET, where=self.path) is not None
 
     def _identity(self, size: int, modified: int) -> str:
         """Hash what is quickly had: size and time of change, the table, and filters at many places."""
