@@ -294,7 +294,7 @@ def scatter_of(block: Floats, mean: Floats) -> Floats:
     scatter = block @ block.T
     raw = scatter.diagonal().copy()
     scatter -= block.shape[1] * np.outer(mean, mean)
-    # A pass less than to centre first, and as good unless a mean is large beside the spread: sums cancel then.
+    # One pass less than to centre first. Where a mean is large beside the spread, sums cancel.
     if (scatter.diagonal() < _CANCELS * raw).any():
         block -= mean[:, None]
         scatter = block @ block.T
