@@ -48,15 +48,17 @@ def cluster(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         assert time.monotonic() < end, (folder / "log").read_text()
         time.sleep(0.2)
     yield
+    # The worker first: without its scheduler it takes seconds to say goodbye.
     for process in reversed(processes):
         process.terminate()
-    for process in processes:
         process.wait(60)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(demo_folder() / "zoo", tmp_path / "models")
+    (tmp_path / "models").mkdir()
+    for model in sorted((demo_folder() / "zoo").glob("*.onnx"))[::5]:
+        shutil.copy(model, tmp_path / "models")
     shutil.copy(demo_folder() / "models.csv", tmp_path / "models.csv")
     return tmp_path
 

@@ -59,22 +59,45 @@ def test_the_sessions_of_the_readme_print_what_it_shows(built: Path) -> None:
     assert write_docs.readme(text, built) == text
 
 
-def test_the_shell_commands_of_the_readme_run(built: Path, tmp_path: Path) -> None:
-    demo = ROOT / "pipeline" / "filterdb" / "demo"
-    shutil.copytree(demo / "zoo", tmp_path / "models")
-    shutil.copy(demo / "zoo" / "cls-shapes-resnet-fit.onnx", tmp_path / "models" / "mine.onnx")
-    shutil.copy(demo / "models.csv", tmp_path / "models.csv")
-    commands = [
-        line.split("#")[0].split()
-        for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-        for line in block.splitlines()
-        if line.startswith("filterdb ")
-    ]
-    assert len(commands) >= 4
-    for command in commands:
-        run = [sys.executable, "-m", "filterdb.cli", *command[1:]]
-        result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-        assert result.returncode == 0, f"{command}: {result.stderr}"
+SHELL = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("filterdb ")
+]
+ANALYZED = 1 + max(place for place, line in enumerate(SHELL) if line.startswith("filterdb analyze"))
+"""How many of the commands, from the first one, make what the others use."""
+
+
+def shell(command: str, folder: Path) -> None:
+    run = [sys.executable, "-m", "filterdb.cli", *command.split()[1:]]
+    result = subprocess.run(run, cwd=folder, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, f"{command}: {result.stderr}"
+
+
+@pytest.fixture(scope="module")
+def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with some models of the demo, in which the first commands of the README have run."""
+    demo, folder = ROOT / "pipeline" / "filterdb" / "demo", tmp_path_factory.mktemp("shell")
+    (folder / "models").mkdir()
+    for model in sorted((demo / "zoo").glob("*.onnx"))[::5]:
+        shutil.copy(model, folder / "models")
+    shutil.copy(demo / "zoo" / "cls-shapes-resnet-fit.onnx", folder / "models" / "mine.onnx")
+    shutil.copy(demo / "models.csv", folder / "models.csv")
+    for command in SHELL[:ANALYZED]:
+        shell(command, folder)
+    return folder
+
+
+def test_the_shell_commands_of_the_readme_extract_before_they_analyze(analyzed: Path) -> None:
+    assert SHELL[0].startswith("filterdb extract ")
+    assert (analyzed / "dataset.h5").exists()
+    assert (analyzed / "results" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("command", SHELL[ANALYZED:])
+def test_the_shell_commands_of_the_readme_run(command: str, analyzed: Path) -> None:
+    shell(command, analyzed)
 
 
 def test_the_command_line_reference_is_what_the_commands_say() -> None:

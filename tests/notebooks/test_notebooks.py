@@ -113,7 +113,7 @@ def test_the_figures_need_one_variable_and_the_public_interface_alone() -> None:
 
 
 def test_the_figures_of_a_published_file_take_one_variable(tmp_path: Path) -> None:
-    path = published(400, models=24).v1(tmp_path / "dataset.h5")
+    path = published(120, models=24).v1(tmp_path / "dataset.h5")
     config = RunConfig.load(ROOT / "configs" / "published.yaml").with_analyze(permutations=19, draws=19)
     analyze(path, tmp_path / "results", config)
     document = figures_notebook()
@@ -122,7 +122,7 @@ def test_the_figures_of_a_published_file_take_one_variable(tmp_path: Path) -> No
     printed = texts(run_notebooks.run(tmp_path / "reproduce.ipynb", tmp_path))
     said = [text for text in printed if text.startswith("This data")]
     assert len(said) == sum(text.startswith("This data") for text in texts(figures_notebook()))
-    assert "of 400 layers" in "".join(said)
+    assert "of 120 layers" in "".join(said)
     assert "orthogonality is not defined" in "".join(said)
     with filterdb.open(path) as db:
         assert f"explains {db.basis.explained[0]:.1%} of the variance" in said[0]

@@ -87,7 +87,7 @@ def eat_memory(read: object, tasks: object) -> NoReturn:
     """A scan that takes memory until it is stopped."""
     held = []
     while True:
-        held.append(bytearray(b"x") * (8 << 20))
+        held.append(bytearray(b"x") * (32 << 20))
         time.sleep(0.02)
 
 
@@ -99,7 +99,7 @@ def end_worker(read: object, tasks: object) -> NoReturn:
 
 
 def linger(read: object, tasks: object) -> None:
-    time.sleep(3)
+    time.sleep(1)
 
 
 def surprise(read: object, tasks: object) -> NoReturn:

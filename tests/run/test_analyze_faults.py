@@ -169,7 +169,8 @@ def overwrite(path: Path) -> None:
 def swap(path: Path) -> None:
     shutil.copyfile(path, path.with_name("other.h5"))
     with h5py.File(path.with_name("other.h5"), "r+") as file:
-        file["filter"][:] = 1
+        # A number alone would be written filter by filter.
+        file["filter"][:] = np.ones(file["filter"].shape, np.float32)
     path.with_name("other.h5").replace(path)
 
 
@@ -407,7 +408,7 @@ def test_a_scheduler_that_is_lost_is_a_message(
 def test_workers_that_are_all_gone_are_waited_for_and_then_a_message(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_cluster(tmp_path) as lost, scanning(dataset, lost, monkeypatch, patience=3) as scan:
+    with running_cluster(tmp_path) as lost, scanning(dataset, lost, monkeypatch, patience=1) as scan:
 
         def end_workers() -> None:
             for process in lost.processes[1:]:

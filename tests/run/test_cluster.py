@@ -20,6 +20,7 @@ from filterdb import shift
 from filterdb.config import RunConfig
 from filterdb.errors import UsageError
 from filterdb.run.scanning import scans
+from filterdb.run.workforce import connect
 from filterdb.run.workforce.cluster import run_on_dask
 from filterdb.run.workforce.connect import Site
 from filterdb.run.workforce.supervised import Limits
@@ -121,7 +122,8 @@ def test_children_of_dask_workers_end_with_the_run(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "bogus://127.0.0.1:8786"])
-def test_no_scheduler_is_wrong_usage_within_seconds(address: str, tmp_path: Path) -> None:
+def test_no_scheduler_is_wrong_usage_within_seconds(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "_CONNECT_SECONDS", 1)
     begun = time.monotonic()
     with pytest.raises(UsageError, match="no Dask scheduler answers"):
         list(run_on_dask(deadly.double, [1], site=Site(address), limits=LIMITS))

@@ -45,10 +45,20 @@ def mount_again(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
 
 
-@pytest.mark.parametrize("size", [2_000, 100_000, 700_000])
-def test_a_file_that_may_not_grow_is_a_message_and_the_run_can_be_resumed(size: int, tmp_path: Path) -> None:
-    zoo, out = varied_zoo(tmp_path / "zoo", 12), tmp_path / "d.h5"
-    run(zoo, tmp_path / "whole.h5")
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A zoo of twelve models, and the data set that becomes of it."""
+    folder = tmp_path_factory.mktemp("twelve")
+    zoo = varied_zoo(folder / "zoo", 12)
+    run(zoo, folder / "whole.h5")
+    return zoo, (folder / "whole.h5").read_bytes()
+
+
+@pytest.mark.parametrize("size", [2_000, pytest.param(100_000, marks=pytest.mark.soak), 700_000])
+def test_a_file_that_may_not_grow_is_a_message_and_the_run_can_be_resumed(
+    size: int, twelve: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    (zoo, whole), out = twelve, tmp_path / "d.h5"
     done = start_limited(zoo, out, file_size=size)
     assert done.returncode == 1
     assert done.stderr.startswith("filterdb: ")
@@ -57,14 +67,15 @@ def test_a_file_that_may_not_grow_is_a_message_and_the_run_can_be_resumed(size: 
     assert not out.exists()
     assert not list(tmp_path.rglob("*.tmp"))
     assert run(zoo, out).action == "extracted"
-    assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert out.read_bytes() == whole
 
 
-@pytest.mark.parametrize("share", [0.02, 0.2, 0.6, 0.95])
-def test_a_full_disk_is_a_message_and_the_run_can_be_resumed(share: float, tmp_path: Path) -> None:
-    zoo = varied_zoo(tmp_path / "zoo", 12)
-    run(zoo, tmp_path / "whole.h5")
-    size = max(16_384, int((tmp_path / "whole.h5").stat().st_size * share))
+@pytest.mark.parametrize("share", [0.02, pytest.param(0.2, marks=pytest.mark.soak), 0.6, 0.95])
+def test_a_full_disk_is_a_message_and_the_run_can_be_resumed(
+    share: float, twelve: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    zoo, whole = twelve
+    size = max(16_384, int(len(whole) * share))
     with mounted(tmp_path / "disk", f"size={size}") as disk:
         out = disk / "d.h5"
         done = subprocess.run(command(zoo, out), capture_output=True, text=True, timeout=200)
@@ -72,11 +83,11 @@ def test_a_full_disk_is_a_message_and_the_run_can_be_resumed(share: float, tmp_p
         assert "free some space" in done.stderr
         assert len(done.stderr.splitlines()) == 3, done.stderr
         # Of the two files that a run writes, the small one may be what the disk has no room for.
-        assert not out.exists() or out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert not out.exists() or out.read_bytes() == whole
         assert [path for path in disk.rglob("*.tmp") if path.stat().st_blocks] == []
         mount_again(disk, "size=64m")
         assert run(zoo, out).action == "extracted"
-        assert out.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert out.read_bytes() == whole
 
 
 def test_an_old_file_survives_a_full_disk(tmp_path: Path) -> None:

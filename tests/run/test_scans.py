@@ -47,9 +47,15 @@ def cube_of(dataset: Path, kind: str, workers: int) -> Cube:
 
 
 @pytest.mark.parametrize(
-    ("kind", "workers"), [("threads", 1), ("threads", 2), ("processes", 2), ("cluster", 2)]
+    ("batch", "kind", "workers"),
+    [
+        *((batch, "threads", workers) for batch in (1, 5_000, 1 << 18) for workers in (1, 2)),
+        *((batch, "processes", 2) for batch in (1, 5_000, 1 << 18)),
+        # A cluster takes seconds to start, and gets its batches from the same place.
+        (5_000, "cluster", 2),
+        *(pytest.param(batch, "cluster", 2, marks=pytest.mark.soak) for batch in (1, 1 << 18)),
+    ],
 )
-@pytest.mark.parametrize("batch", [1, 5_000, 1 << 18])
 def test_schedulers_workers_and_batches_change_no_bit(
     dataset: Path, kind: str, workers: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

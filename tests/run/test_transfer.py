@@ -446,14 +446,10 @@ def test_a_damaged_file_gives_no_sound_copy(stage: str, tmp_path: Path) -> None:
     assert left == {"a.h5", "b.h5", "a.h5.json", "b.h5.json"}
 
 
-def test_a_published_file_is_refused_but_exported(tmp_path: Path) -> None:
+def test_a_published_file_is_not_merged_but_exported(tmp_path: Path) -> None:
     path = published(tmp_path / "published.h5")
-    for make in (
-        lambda out: merge([path], out),
-        lambda out: subset(path, out, where="depth > 0"),
-    ):
-        with pytest.raises(UsageError, match="this is a published file"):
-            make(tmp_path / "out.h5")
+    with pytest.raises(UsageError, match="this is a published file, and it cannot be merged"):
+        merge([path], tmp_path / "out.h5")
     report = export(path, tmp_path / "exported")
     assert not report.importable
     part = pd.read_parquet(report.out / "filters/model_id=0/part-0.parquet")
@@ -550,6 +546,28 @@ def test_a_run_that_stops_before_the_file_has_its_name_can_be_repeated(
     assert subset(whole, out, where="layer_id == 0").action == "fresh"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no place that makes no folders")
+@pytest.mark.timeout(60)
+def test_a_place_that_makes_no_folders_is_a_message_and_no_endless_wait(tmp_path: Path) -> None:
+    path = small_file(tmp_path / "a.h5", {"x": 1})
+    for make in (
+        lambda: export(path, Path("/proc/exported")),
+        lambda: subset(path, Path("/proc/part.h5"), models=["x"]),
+    ):
+        with pytest.raises(OutputError, match="no folder can be made here"):
+            make()
+
+
+def test_what_is_no_folder_and_what_no_column_are_told_apart(tmp_path: Path) -> None:
+    path = small_file(tmp_path / "a.h5", {"x": 1})
+    with pytest.raises(FilterDBError, match="this is a file"):
+        ingest(path, tmp_path / "b.h5")
+    with pytest.raises(ColumnError, match="metrics are of the results"):
+        subset(path, tmp_path / "b.h5", where="sparsity > 0.5")
+    with pytest.raises(UsageError, match=r"names that hold it: '\*x\*'"):
+        subset(small_file(tmp_path / "c.h5", {"axb": 1}), tmp_path / "b.h5", models=["x"])
+
+
 def test_no_file_is_its_own_source(tmp_path: Path) -> None:
     a, b = (small_file(tmp_path / f"{name}.h5", {name: seed}) for seed, name in enumerate("ab"))
     (tmp_path / "link.h5").symlink_to(b)
@@ -623,7 +641,7 @@ def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_ends_with_the_same
         assert not staging.exists()
 
 
-@pytest.mark.parametrize("size", [5_000, 1_000_000, 20_000_000])
+@pytest.mark.parametrize("size", [5_000, pytest.param(1_000_000, marks=pytest.mark.soak), 20_000_000])
 def test_a_file_that_may_not_grow_is_a_message_and_leaves_nothing(
     size: int, large: Path, tmp_path: Path
 ) -> None:
