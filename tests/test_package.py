@@ -22,6 +22,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "Figures",
         "FilterDB",
         "FilterDBError",
+        "Probes",
         "Results",
         "Shifts",
         "Standing",
@@ -30,6 +31,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "measure_quality",
         "measure_shift",
         "open",
+        "open_probes",
         "open_results",
     ]
     assert all(hasattr(filterdb, name) for name in filterdb.__all__)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from built_demo import ROOT
 from PIL import Image
 from store_cases import small_case
 
@@ -17,7 +16,10 @@ import filterdb
 from filterdb.config import FiguresConfig, RunConfig
 from filterdb.errors import ConfigError, UsageError
 from filterdb.figures import Drawing
+from filterdb.run.analysis.analyze import analyze
 from filterdb.run.drawing.figures import draw
+from filterdb.run.extraction.extract import extract
+from filterdb.testing import conv_net, write_model
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +27,24 @@ def figures(demo: Path) -> filterdb.Figures:
     return filterdb.Figures(filterdb.open(demo), groups=5)
 
 
-def test_the_figures_are_those_that_the_command_writes(
-    figures: filterdb.Figures, demo: Path, tmp_path: Path
-) -> None:
-    config = RunConfig.load(ROOT / "configs" / "demo.yaml").with_figures(groups=5, dpi=60)
-    captions = draw(demo, demo.with_name("results"), tmp_path / "out", config).captions
-    assert list(figures) == list(captions)
-    assert len(figures) == len(captions)
-    for name in ("covariance", "drift_Task", "ridges_Family", "scatter", "phenotypes_layers"):
-        drawing = figures[name]
-        assert drawing.caption == captions[name]
-        assert drawing.csv() == (tmp_path / "out" / f"{name}.csv").read_bytes()
-        assert drawing.render("png", dpi=60) == (tmp_path / "out" / f"{name}.png").read_bytes()
+def test_the_figures_are_those_that_the_command_writes(tmp_path: Path) -> None:
+    for seed in range(6):
+        weights = [(8, 3, 3, 3), (12, 8, 3, 3), (16, 12, 3, 3)]
+        write_model(tmp_path / "zoo" / f"m{seed}.onnx", conv_net(weights, seed=seed))
+    config = RunConfig(zoo=(str(tmp_path / "zoo"),), workers=1).with_figures(dpi=60)
+    extract(config, tmp_path / "d.h5")
+    few = config.with_analyze(by=("depth_decile",), permutations=9, draws=9)
+    analyze(tmp_path / "d.h5", tmp_path / "results", few)
+    captions = draw(tmp_path / "d.h5", tmp_path / "results", tmp_path / "out", config).captions
+    with filterdb.open(tmp_path / "d.h5") as db:
+        figures = filterdb.Figures(db)
+        assert list(figures) == list(captions)
+        assert {"covariance", "drift_depth_decile", "ridges_depth_decile", "scatter"} <= set(captions)
+        for name in list(captions)[::3]:
+            drawing = figures[name]
+            assert drawing.caption == captions[name]
+            assert drawing.csv() == (tmp_path / "out" / f"{name}.csv").read_bytes()
+            assert drawing.render("png", dpi=60) == (tmp_path / "out" / f"{name}.png").read_bytes()
 
 
 def test_a_figure_has_the_numbers_of_the_analysis(figures: filterdb.Figures, db: filterdb.FilterDB) -> None:

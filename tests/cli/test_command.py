@@ -11,9 +11,12 @@ import pytest
 
 import filterdb as package
 from filterdb.testing import conv_net, write_model
+from in_process import call
 
 
 def filterdb(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    if not environment:
+        return call(*arguments, cwd=cwd)
     command = [sys.executable, "-m", "filterdb", *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}

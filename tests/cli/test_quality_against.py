@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,13 @@ from filterdb.run.analysis.analyze import analyze
 from filterdb.run.extraction.extract import extract
 from filterdb.run.model import standing_table
 from filterdb.testing import conv_net, random_weight, write_model
+from in_process import call
 
 TASKS = ("Classification", "Segmentation", "a task whose name is far too long for any table " * 3)
 
 
 def quality(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "filterdb", "quality", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=os.environ)
+    return call("quality", *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

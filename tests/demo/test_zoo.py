@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from filterdb.config import DEMO, RunConfig, demo_folder
-from filterdb.run.extraction.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import extract
+from filterdb.run.extraction.report import ExtractReport
 
 ZOO = demo_folder() / "zoo"
 

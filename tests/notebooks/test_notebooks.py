@@ -15,8 +15,9 @@ from filterdb.config import RunConfig
 from filterdb.run.analysis.analyze import analyze
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "store")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "store"), str(ROOT / "tests" / "api")]
 
+from built_demo import build  # noqa: E402
 from published_fixtures import published  # noqa: E402
 
 import run_notebooks  # noqa: E402
@@ -29,9 +30,10 @@ LARGEST_NOTEBOOK = 1_500_000
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where notebooks run: beside the configurations, with nothing built yet."""
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where notebooks run: beside the configurations, and what is built once for all tests that want it."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "build").symlink_to(build(tmp_path_factory.getbasetemp()) / "build")
     (tmp_path / "notebooks").mkdir()
     return tmp_path / "notebooks"
 

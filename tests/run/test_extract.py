@@ -10,7 +10,8 @@ import pytest
 import filterdb
 from filterdb.config import RunConfig
 from filterdb.errors import UsageError
-from filterdb.run.extraction.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import extract
+from filterdb.run.extraction.report import ExtractReport
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
 

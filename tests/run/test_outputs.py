@@ -162,6 +162,23 @@ def test_a_held_folder_is_refused_and_a_released_one_is_not(tmp_path: Path) -> N
     assert not (tmp_path / "s").exists()
 
 
+def test_a_run_that_ends_early_leaves_a_folder_only_where_there_is_something_in_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), files.exclusive_folder(tmp_path / "s", purpose="d.h5"):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "s").exists()
+    with files.exclusive_folder(tmp_path / "s", purpose="d.h5") as folder:
+        (folder / "work").write_text("mine")
+    assert (tmp_path / "s" / "work").read_text() == "mine"
+
+
+def test_a_folder_that_another_run_has_made_since_is_left_to_it(tmp_path: Path) -> None:
+    with files.exclusive_folder(tmp_path / "s", purpose="d.h5") as folder:
+        files.discard(folder)
+        folder.mkdir()
+        (folder / files.LOCK).write_text("")
+    assert (tmp_path / "s" / files.LOCK).exists()
+
+
 def test_runs_that_hand_a_folder_over_never_hold_it_together(tmp_path: Path) -> None:
     holders, most, errors = [0], [0], []
 

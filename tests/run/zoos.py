@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from filterdb.config import RunConfig
-from filterdb.run.extraction.extract import ExtractReport, extract
+from filterdb.run.extraction.extract import extract
+from filterdb.run.extraction.report import ExtractReport
 from filterdb.testing import conv_net, write_model
 
 SHAPES = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from filterdb.run.extraction.extract import extract
 from filterdb.run.messages import info_summary, info_text
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model
+from in_process import call
 
 ROOT = Path(__file__).parent.parent.parent
 ZOO = published()
@@ -154,9 +154,7 @@ def test_the_screen_says_what_the_file_holds_and_what_is_not_known(version: str,
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "filterdb", *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
+    return call(*arguments, cwd=ROOT)
 
 
 def test_the_commands_take_a_published_file(folder: Path) -> None:

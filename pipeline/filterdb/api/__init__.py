@@ -9,8 +9,8 @@ import pandas as pd
 from filterdb.api.database import FilterDB
 from filterdb.api.drawings import Figures
 from filterdb.api.probes import Probes
-from filterdb.api.results import Measure, Results, Weighting
-from filterdb.api.shifts import Shifts
+from filterdb.api.results import Results
+from filterdb.api.shifts import Measure, Shifts, Weighting
 
 __all__ = [
     "Figures",

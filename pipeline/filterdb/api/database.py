@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from filterdb.api import html
 from filterdb.api.beside import no_metrics, no_results, results_beside
-from filterdb.api.results import Measure, Results, Weighting
-from filterdb.api.selection import Positions, Rows, Where, positions, ranges
-from filterdb.api.shifts import Shifts
+from filterdb.api.results import Results
+from filterdb.api.selection import Positions, Rows, Where, positions, ranges, selectable
+from filterdb.api.shifts import Measure, Shifts, Weighting
 from filterdb.api.source import FilterRows, Source
 from filterdb.errors import ColumnError, UsageError, printable
 from filterdb.types import Filters
@@ -259,7 +259,12 @@ class FilterDB:
         """
         results = self._found()
         try:
-            found = positions(self._selectable(results), where, models, path=self.path)
+            found = positions(
+                selectable(self.meta, None if results is None else results.layers),
+                where,
+                models,
+                path=self.path,
+            )
         except ColumnError as error:
             raise no_metrics(error, self.path) if results is None else error from None
         rows = found if self._rows is None else self._rows[found]
@@ -389,14 +394,6 @@ class FilterDB:
             if self._results is None and self._rows is None:
                 self._results = results_beside(self._source)
             return self._results
-
-    def _selectable(self, results: Results | None) -> pd.DataFrame:
-        """Return the table whose columns a selection may name: those of the user stand beside ours."""
-        meta = self.meta
-        if results is None:
-            return meta
-        layers = results.layers
-        return layers.assign(**{name: meta[name] for name in meta.columns if name not in layers.columns})
 
 
 def _is_count(value: object) -> bool:

@@ -8,26 +8,20 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from filterdb.api import html
 from filterdb.api.selection import Positions, Where, positions
-from filterdb.api.shifts import Shifts, plain_shifts
+from filterdb.api.shifts import Measure, Shifts, Weighting, plain_shifts
 from filterdb.errors import ColumnError, CorruptDataError, StoreError, UsageError, nearest, printable
 
 if TYPE_CHECKING:
     from filterdb.run.analysis.results import Measured
     from filterdb.shift import Axis, Basis, CoordinateSystem
     from filterdb.stats import Cube
-
-Measure = Literal["paper", "jensen_shannon", "wasserstein"]
-"""How two groups are compared: symmetric KL divergence as the paper has it, or another distance."""
-
-Weighting = Literal["filters", "layers", "models"]
-"""What counts alike in a group."""
 
 
 class Results:

@@ -28,6 +28,21 @@ _FORMS: Final = "an expression, values by column, truth values for each row, or 
 _PAIRS: Final = "pairs of the first filter and the one after the last"
 
 
+def selectable(meta: pd.DataFrame, layers: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the table whose columns a selection may name: those of the user stand beside ours.
+
+    Parameters
+    ----------
+    meta
+        The records, as the data set has them.
+    layers
+        The same with their metrics and with replaced labels, where there are results.
+    """
+    if layers is None:
+        return meta
+    return layers.assign(**{name: meta[name] for name in meta.columns if name not in layers.columns})
+
+
 def positions(
     table: pd.DataFrame, where: Where | None, models: str | Sequence[str] | None, *, path: Path
 ) -> Positions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,14 @@ from filterdb.api import html
 from filterdb.errors import printable
 
 if TYPE_CHECKING:
-    from filterdb.api.results import Weighting
     from filterdb.shift import Axis, AxisShift, CoordinateSystem
     from filterdb.stats import Cube
+
+Measure = Literal["paper", "jensen_shannon", "wasserstein"]
+"""How two groups are compared: symmetric KL divergence as the paper has it, or another distance."""
+
+Weighting = Literal["filters", "layers", "models"]
+"""What counts alike in a group."""
 
 _SIZES = ("filters", "layers", "models")
 

@@ -141,7 +141,16 @@ def exclusive_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        _remove_empty(folder, handle)
         os.close(handle)
+
+
+def _remove_empty(folder: Path, handle: int) -> None:
+    """Remove a folder that this run still holds and that holds nothing: a run that ended early leaves none."""
+    with contextlib.suppress(OSError):
+        lock = folder / LOCK
+        if os.path.samestat(os.fstat(handle), lock.stat()) and [*folder.iterdir()] == [lock]:
+            discard(folder)
 
 
 def _open_lock(lock: Path) -> int | None:

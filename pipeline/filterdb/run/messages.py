@@ -13,7 +13,7 @@ from filterdb.store import DatasetFile
 if TYPE_CHECKING:
     from filterdb.run.analysis.analyze import AnalyzeReport
     from filterdb.run.analysis.compare import CompareReport
-    from filterdb.run.extraction.extract import ExtractReport
+    from filterdb.run.extraction.report import ExtractReport
 
 _LINES: Final = 20
 

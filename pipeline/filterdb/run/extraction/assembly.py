@@ -20,8 +20,8 @@ from filterdb.extract.metadata import Metadata
 from filterdb.extract.shard import Shard
 from filterdb.onnxgraph import EXTRACTOR_VERSION
 from filterdb.run import files, provenance
-from filterdb.run.extraction.extract import Action, ExtractReport
 from filterdb.run.extraction.previous import PreviousFile
+from filterdb.run.extraction.report import Action, ExtractReport
 from filterdb.run.extraction.staging import Staging
 from filterdb.run.progress import progress
 from filterdb.run.scanning.buffers import thread_buffer

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from filterdb.run.workforce import workers
 
 if TYPE_CHECKING:
-    from filterdb.run.extraction.staging import Crew
+    from filterdb.extract import worker
 
 EXTRACT = "filterdb.extract.warm:run"
 """What workers of an extraction run."""
+
+Crew: TypeAlias = "workers.Spare[worker.Task, worker.Outcome]"
+"""Worker processes that have started and wait for work."""
 
 
 @contextmanager

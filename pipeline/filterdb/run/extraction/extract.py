@@ -8,64 +8,24 @@ Pandas and HDF5 take longer to load than a small zoo to stage, so they are loade
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from filterdb.config import RunConfig, resolve_metadata, resolve_zoo
 from filterdb.extract.discover import discover
 from filterdb.run import files, provenance
-from filterdb.run.extraction.staging import Crew, Staging
+from filterdb.run.extraction.crew import Crew
+from filterdb.run.extraction.report import ExtractReport
+from filterdb.run.extraction.staging import Staging
 from filterdb.types import ModelSource
 
 if TYPE_CHECKING:
     from filterdb.extract.metadata import Metadata
     from filterdb.run.extraction.previous import PreviousFile
-    from filterdb.store import Tables
-
-Action = Literal["extracted", "fresh", "nothing"]
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractReport:
-    """What a run did and found.
-
-    Parameters
-    ----------
-    action
-        ``"fresh"`` where the data set file was up to date already, ``"nothing"`` where no model holds a
-        filter and none was written.
-    path
-        The data set file.
-    tables
-        What the file holds; for ``"nothing"``, what it would hold.
-    content_hash
-        The file's content hash.
-    parsed, reused
-        Models that were parsed, and models taken from an earlier run or file.
-    metadata
-        The join, for what did not match.
-    notes
-        What went another way than expected, such as an older file that was damaged.
-    """
-
-    action: Action
-    path: Path
-    tables: Tables
-    content_hash: str
-    parsed: int
-    reused: int
-    metadata: Metadata
-    notes: tuple[str, ...] = ()
-
-    @property
-    def statuses(self) -> Counter[str]:
-        """Number of models by status."""
-        return Counter(self.tables.models["status"])
 
 
 def extract(config: RunConfig, out: Path, *, force: bool = False, spare: Crew | None = None) -> ExtractReport:

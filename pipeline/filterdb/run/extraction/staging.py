@@ -8,21 +8,19 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from filterdb.config import LOCAL_SCHEDULERS, RunConfig
 from filterdb.errors import UsageError, WorkerError
 from filterdb.extract import worker
 from filterdb.run import files
-from filterdb.run.extraction.crew import EXTRACT
+from filterdb.run.extraction.crew import EXTRACT, Crew
 from filterdb.run.progress import progress
 from filterdb.run.workforce import workers
 from filterdb.run.workforce.connect import Site, refuse_dask_options
 from filterdb.types import ModelSource
 
 _Done = workers.Done[worker.Task, worker.Outcome]
-Crew: TypeAlias = workers.Spare[worker.Task, worker.Outcome]
-"""Worker processes that have started and wait for work."""
 
 
 @dataclass(frozen=True, slots=True)
