@@ -146,7 +146,7 @@ def exclusive_folder(folder: Path, *, purpose: str) -> Iterator[Path]:
 
 
 def _remove_empty(folder: Path, handle: int) -> None:
-    """Remove a folder that this run still holds and that holds nothing: a run that ended early leaves none."""
+    """Remove a folder that this run still holds and that holds nothing: who ends early leaves none."""
     with contextlib.suppress(OSError):
         lock = folder / LOCK
         if os.path.samestat(os.fstat(handle), lock.stat()) and [*folder.iterdir()] == [lock]:
