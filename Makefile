@@ -45,7 +45,8 @@ probe: $(VENV)/bin/filterdb  ## run the zoo's models over images: saturation, CK
 	@$(BIN)/filterdb probe sparsity --config $(CONFIG)
 
 test: $(VENV)/.dev  ## run the tests
-	$(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
+	@# A test process has one core: threads of BLAS would only wait for each other.
+	OPENBLAS_NUM_THREADS=1 $(PYTEST) -m "not soak and not oracle and not browser" -n auto --dist worksteal
 
 $(VENV)-oracles/.ready: pyproject.toml constraints.txt tests/oracles/requirements.txt
 	$(PYTHON) -m venv $(VENV)-oracles

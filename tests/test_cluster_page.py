@@ -78,6 +78,7 @@ def test_the_commands_of_the_page_extract_and_analyze_on_a_cluster(port: int, fo
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.soak
 def test_the_shipped_configuration_runs_and_says_where_the_dashboard_is(port: int, folder: Path) -> None:
     text = (ROOT / "configs" / "cluster.yaml").read_text("utf-8").replace("8786", str(port))
     (folder / "mine.yaml").write_text(text)
@@ -89,6 +90,7 @@ def test_the_shipped_configuration_runs_and_says_where_the_dashboard_is(port: in
     assert (folder / "build" / "cluster" / "results" / "manifest.json").exists()
 
 
+@pytest.mark.soak
 def test_a_performance_report_is_a_page_and_the_dashboard_answers(folder: Path) -> None:
     extract = ["extract", "models", "--out", "d.h5"]
     subprocess.run([sys.executable, "-m", "filterdb", *extract], cwd=folder, check=True, timeout=250)

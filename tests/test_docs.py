@@ -80,7 +80,7 @@ def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with some models of the demo, in which the first commands of the README have run."""
     demo, folder = ROOT / "pipeline" / "filterdb" / "demo", tmp_path_factory.mktemp("shell")
     (folder / "models").mkdir()
-    for model in sorted((demo / "zoo").glob("*.onnx"))[::5]:
+    for model in sorted((demo / "zoo").glob("*.onnx"))[::7]:
         shutil.copy(model, folder / "models")
     shutil.copy(demo / "zoo" / "cls-shapes-resnet-fit.onnx", folder / "models" / "mine.onnx")
     shutil.copy(demo / "models.csv", folder / "models.csv")

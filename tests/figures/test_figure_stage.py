@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -30,6 +28,7 @@ from filterdb.run.drawing.figures import draw
 from filterdb.run.extraction.extract import extract
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model
+from in_process import call
 
 FEW = {"permutations": 19, "draws": 19}
 
@@ -366,25 +365,13 @@ def test_models_of_like_names_have_files_of_their_own(names: tuple[str, ...], tm
 
 def test_the_command_draws_and_says_so(plain: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text("figures:\n  dpi: 50\n  width: column\n")
-    command = [
-        sys.executable,
-        "-m",
-        "filterdb",
-        "figures",
-        *map(str, plain),
-        "--out",
-        str(tmp_path / "out"),
-        "--config",
-        str(tmp_path / "small.yaml"),
-        "--workers",
-        "2",
-    ]
-    first = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=250)
+    command = ["figures", *plain, "--out", "out", "--config", "small.yaml", "--workers", "2"]
+    first = call(*command, "--json", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["action"] == "drawn"
-    second = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    second = call(*command, cwd=tmp_path)
     assert "is fresh: nothing has changed" in second.stdout
-    wrong = subprocess.run([*command, "--width", "poster"], capture_output=True, text=True, timeout=100)
+    wrong = call(*command, "--width", "poster", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "figures.width" in wrong.stderr
 

@@ -114,6 +114,7 @@ def test_the_figures_need_one_variable_and_the_public_interface_alone() -> None:
     assert not re.search(r"filterdb\.(?!open\b|Figures\b)\w+", "\n".join(code).replace('filterdb"', ""))
 
 
+@pytest.mark.soak
 def test_the_figures_of_a_published_file_take_one_variable(tmp_path: Path) -> None:
     path = published(120, models=24).v1(tmp_path / "dataset.h5")
     config = RunConfig.load(ROOT / "configs" / "published.yaml").with_analyze(permutations=19, draws=19)

@@ -31,6 +31,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> cases.Written:
     return _written(*cases.large_dataset(tmp_path_factory.mktemp("large")))
 
 
-@pytest.fixture(scope="session", params=["v1.0.0", "v0.1.0"])
+@pytest.fixture(scope="session", params=["v1.0.0", pytest.param("v0.1.0", marks=pytest.mark.soak)])
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> cases.Written:
     return _written(*cases.published_dataset(tmp_path_factory.mktemp("published"), request.param))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +18,7 @@ from filterdb.run.analysis import results as stored
 from filterdb.run.drawing import report as stage
 from filterdb.run.drawing.report import write
 from filterdb.store import open_dataset
+from in_process import call
 
 LANDMARKS = ("header", "nav", "main", "footer")
 
@@ -243,14 +242,12 @@ def test_results_of_another_data_set_are_refused(
 
 def test_the_command_writes_a_page_and_says_so(hostile: Written, tmp_path: Path) -> None:
     out = tmp_path / "folder" / "report.html"
-    command = [sys.executable, "-m", "filterdb", "report", str(hostile.dataset), str(hostile.results)]
-    result = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=200)
+    command = ["report", hostile.dataset, hostile.results, "--out", out]
+    result = call(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "complete in itself" in result.stdout
     assert out.read_bytes() == hostile.page.read_bytes()
-    again = subprocess.run(
-        [*command, "--out", str(out), "--json"], capture_output=True, text=True, timeout=200
-    )
+    again = call(*command, "--json", cwd=tmp_path)
     assert '"action": "fresh"' in again.stdout
 
 

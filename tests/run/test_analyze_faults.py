@@ -305,6 +305,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.mark.soak
 def test_a_batch_that_takes_every_worker_s_memory_is_a_message(
     dataset: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +406,7 @@ def test_a_scheduler_that_is_lost_is_a_message(
         assert time.monotonic() - begun < 60
 
 
+@pytest.mark.soak
 def test_workers_that_are_all_gone_are_waited_for_and_then_a_message(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from filterdb.errors import ColumnError, ConfigError, CorruptDataError, NotAData
 from filterdb.run.analysis import results
 from filterdb.run.analysis.compare import Question, compare
 from filterdb.run.extraction.extract import extract
+from in_process import call
 
 TASK = Question("Task")
 
@@ -149,8 +149,7 @@ def test_the_table_is_written_as_its_name_says(folder: Path, tmp_path: Path) -> 
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "filterdb", *arguments]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=200)
+    return call(*arguments, cwd=cwd)
 
 
 def test_models_of_the_demo_from_the_shell(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Counter:
         self.steps.append(amount)
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", "cluster"])
+@pytest.mark.parametrize("kind", ["threads", "processes", pytest.param("cluster", marks=pytest.mark.soak)])
 def test_progress_of_every_scan_is_counted_in_filters(
     dataset: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +109,9 @@ def test_progress_of_every_scan_is_counted_in_filters(
         assert len(shown.steps) == records
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "cluster"])
+@pytest.mark.parametrize(
+    "scheduler", ["threads", "processes", pytest.param("cluster", marks=pytest.mark.soak)]
+)
 def test_a_terminal_sees_a_bar_with_rate_and_time_left(scheduler: str, dataset: Path, tmp_path: Path) -> None:
     line = command_of(dataset, tmp_path / "results", "--by", "depth_decile", "--scheduler", scheduler)
     code, seen = on_a_terminal(line)
