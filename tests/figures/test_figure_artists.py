@@ -35,6 +35,7 @@ from filterdb import figures
 from filterdb.figures import Drawing
 from filterdb.figures.labels import columns, compact, component, shortened, titled
 from filterdb.figures.scatter import joined_bins
+from seldom import seldom
 
 WIDTHS = [figures.COLUMN, figures.DOUBLE]
 GROUPS = group_frame()
@@ -91,7 +92,7 @@ def drawing_labels(drawing: Drawing) -> list[Text]:
     return [text for text in (*outside, *ticks) if id(text) in drawn]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [WIDTHS[0], seldom(WIDTHS[1])])
 @pytest.mark.parametrize("kind", sorted(all_kinds()))
 def test_labels_are_inside_the_page_apart_from_each_other_and_large_enough(kind: str, width: float) -> None:
     drawing = drawn(kind, width)
@@ -400,7 +401,7 @@ def test_filters_that_are_zero_or_hold_nan_can_be_drawn() -> None:
 # --- what nobody expects
 
 
-@pytest.mark.parametrize("width", [WIDTHS[0], pytest.param(WIDTHS[1], marks=pytest.mark.soak)])
+@pytest.mark.parametrize("width", [WIDTHS[0], seldom(WIDTHS[1])])
 @pytest.mark.parametrize(
     "names", [("only",), ("a", "b"), ("x" * 3000, "x" * 2999 + "y"), ("$\\frac{", "_^", " ")]
 )

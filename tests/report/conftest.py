@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from seldom import seldom
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 
 import report_cases as cases
@@ -31,6 +33,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> cases.Written:
     return _written(*cases.large_dataset(tmp_path_factory.mktemp("large")))
 
 
-@pytest.fixture(scope="session", params=["v1.0.0", pytest.param("v0.1.0", marks=pytest.mark.soak)])
+@pytest.fixture(scope="session", params=["v1.0.0", seldom("v0.1.0")])
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> cases.Written:
     return _written(*cases.published_dataset(tmp_path_factory.mktemp("published"), request.param))

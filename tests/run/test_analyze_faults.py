@@ -31,6 +31,7 @@ from filterdb.run.scanning.batches import FileState
 from filterdb.run.scanning.remote import OnDask
 from filterdb.run.workforce import connect
 from filterdb.store import DatasetFile
+from seldom import seldom
 
 BY_TASK = RunConfig().with_analyze(by=("Task",), permutations=19, draws=19)
 
@@ -62,7 +63,7 @@ def failed(dataset: Path, out: Path, *options: object, **popen: Any) -> str:
 # ---- places that cannot be written to
 
 
-@pytest.mark.parametrize("size", [0, 1_000, 20_000])
+@pytest.mark.parametrize("size", [seldom(0), 1_000, seldom(20_000)])
 def test_a_file_that_may_not_grow_is_a_message(
     size: int, dataset: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -75,7 +76,7 @@ def test_a_file_that_may_not_grow_is_a_message(
     assert contents(tmp_path / "results") == whole
 
 
-@pytest.mark.parametrize("kilobytes", [8, 60, 160])
+@pytest.mark.parametrize("kilobytes", [seldom(8), 60, seldom(160)])
 def test_a_full_disk_is_a_message_and_the_old_results_stand(
     kilobytes: int, dataset: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -232,7 +233,7 @@ DAMAGED = ["cube.npy", "cube.json", "basis.json", "layers.parquet", "models.parq
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "noise"])
+@pytest.mark.parametrize("harm", ["cut", "gone", *(seldom(one) for one in ("empty", "noise"))])
 def test_damaged_results_are_computed_again(
     name: str, harm: str, dataset: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -348,7 +349,7 @@ def test_children_that_die_or_run_out_of_memory_are_a_message(dataset: Path) -> 
         assert "--workers" in str(caught.value)
         with pytest.raises(FilterDBError, match="KeyError: 'surprise'"):
             scan._run("surprise", surprise)
-        limits = replace(scan.engine.limits, memory=3 << 30)
+        limits = replace(scan.engine.limits, memory=1 << 30)
         with pytest.raises(FilterDBError, match="out of memory"):
             replace(scan, engine=replace(scan.engine, limits=limits, spare=[]))._run("memory", eat_memory)
 
@@ -393,6 +394,7 @@ def test_a_worker_with_other_software_is_refused_even_if_it_joins_later(
     connect.versions.cache_clear()
 
 
+@pytest.mark.soak
 def test_a_scheduler_that_is_lost_is_a_message(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ from filterdb.run.analysis.analyze import analyze
 from filterdb.run.scanning import engines, scans
 from filterdb.run.scanning.batches import Job
 from filterdb.stats import merge_records
+from seldom import seldom
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +101,10 @@ def expected(dataset: Path) -> bytes:
 @pytest.mark.parametrize(
     ("scheduler", "victims", "scan"),
     [
-        ("processes", 1, 1),
+        seldom("processes", 1, 1),
         ("processes", 2, 3),
         # Of one worker that is lost, the test of a running cluster below tells the same.
-        pytest.param("cluster", 1, 1, marks=pytest.mark.soak),
+        seldom("cluster", 1, 1),
         ("cluster", 2, 3),
     ],
 )
@@ -290,7 +291,7 @@ def kill_at(process: subprocess.Popen[str], reached: Callable[[], bool], *, grou
 @pytest.mark.parametrize(
     ("seed", "name"),
     [
-        pytest.param(seed, name, marks=[pytest.mark.soak] if name in ("starting", "ending") else [])
+        pytest.param(seed, name, marks=[pytest.mark.soak] if name not in ("scanning", "exchanged") else [])
         for seed, name in enumerate(MOMENTS)
     ],
 )
@@ -332,22 +333,27 @@ def busy(process: subprocess.Popen[str], scheduler: str, out: Path) -> bool:
         (signal.SIGTERM, 143, "processes"),
         # Ctrl-C reaches the workers too, and Dask has its own mind about what it means.
         (signal.SIGINT, 130, "cluster"),
-        pytest.param(signal.SIGTERM, 143, "threads", marks=pytest.mark.soak),
-        pytest.param(signal.SIGINT, 130, "processes", marks=pytest.mark.soak),
-        pytest.param(signal.SIGTERM, 143, "cluster", marks=pytest.mark.soak),
+        seldom(signal.SIGTERM, 143, "threads"),
+        seldom(signal.SIGINT, 130, "processes"),
+        seldom(signal.SIGTERM, 143, "cluster"),
     ],
 )
 def test_a_command_that_is_asked_to_end_says_so_and_leaves_nobody_behind(
     number: signal.Signals, code: int, scheduler: str, dataset: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "results"
-    process = start(dataset, out, "--scheduler", scheduler, "--workers", 2)
-    while not busy(process, scheduler, out):
-        time.sleep(0.001)
-    workers = psutil.Process(process.pid).children(recursive=True)
-    # As a terminal does: the signal goes to all processes of the command.
-    os.killpg(process.pid, number)
-    stdout, stderr = process.communicate(timeout=60)
+    for _ in range(5):
+        process = start(dataset, out, "--scheduler", scheduler, "--workers", 2)
+        while not busy(process, scheduler, out):
+            time.sleep(0.001)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        # As a terminal does: the signal goes to all processes of the command.
+        os.killpg(process.pid, number)
+        stdout, stderr = process.communicate(timeout=60)
+        if process.returncode:
+            break
+        # It had come to its end before the signal did, as happens where this process waits for its turn.
+        shutil.rmtree(out)
     assert (process.returncode, stdout) == (code, "")
     assert said(stderr) == [
         "filterdb: interrupted; what was there before is untouched; run the same command again"

@@ -130,6 +130,7 @@ def test_no_scheduler_is_wrong_usage_within_seconds(address: str, monkeypatch: p
     assert time.monotonic() - begun < 60
 
 
+@pytest.mark.soak
 def test_no_scheduler_is_one_message_without_noise(tmp_path: Path) -> None:
     zoo = varied_zoo(tmp_path / "zoo", 2)
     line = command(zoo, tmp_path / "d.h5", "--scheduler", "tcp://127.0.0.1:9")

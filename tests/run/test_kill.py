@@ -155,7 +155,9 @@ def fourteen(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Undis
     ("seed", "name"),
     [
         # When a run starts is a matter of luck: forty runs below tell more of it.
-        pytest.param(seed, name, marks=[pytest.mark.soak] if name == "starting" else [])
+        pytest.param(
+            seed, name, marks=[pytest.mark.soak] if name in ("starting", "renamed", "sidecar") else []
+        )
         for seed, name in enumerate(MOMENTS)
     ],
 )

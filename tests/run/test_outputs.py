@@ -18,6 +18,7 @@ from zoos import command, run, varied_zoo
 
 from filterdb.errors import OutputError
 from filterdb.run import files
+from seldom import seldom
 
 
 def start_limited(zoo: Path, out: Path, *, file_size: int) -> subprocess.CompletedProcess[str]:
@@ -54,7 +55,10 @@ def twelve(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return zoo, (folder / "whole.h5").read_bytes()
 
 
-@pytest.mark.parametrize("size", [2_000, pytest.param(100_000, marks=pytest.mark.soak), 700_000])
+@pytest.mark.parametrize(
+    "size",
+    [2_000, seldom(100_000), seldom(700_000)],
+)
 def test_a_file_that_may_not_grow_is_a_message_and_the_run_can_be_resumed(
     size: int, twelve: tuple[Path, bytes], tmp_path: Path
 ) -> None:
@@ -70,7 +74,7 @@ def test_a_file_that_may_not_grow_is_a_message_and_the_run_can_be_resumed(
     assert out.read_bytes() == whole
 
 
-@pytest.mark.parametrize("share", [0.02, pytest.param(0.2, marks=pytest.mark.soak), 0.6, 0.95])
+@pytest.mark.parametrize("share", [*(seldom(share) for share in (0.02, 0.2, 0.95)), 0.6])
 def test_a_full_disk_is_a_message_and_the_run_can_be_resumed(
     share: float, twelve: tuple[Path, bytes], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from filterdb.run.scanning import batches, engines, scans
 from filterdb.stats import Cube, merge_records
 from filterdb.store import open_dataset
 from filterdb.testing import conv_net, write_model
+from seldom import seldom
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,11 @@ def cube_of(dataset: Path, kind: str, workers: int) -> Cube:
     ("batch", "kind", "workers"),
     [
         *((batch, "threads", workers) for batch in (1, 5_000, 1 << 18) for workers in (1, 2)),
-        *((batch, "processes", 2) for batch in (1, 5_000, 1 << 18)),
+        (5_000, "processes", 2),
+        *(seldom(batch, "processes", 2) for batch in (1, 1 << 18)),
         # A cluster takes seconds to start, and gets its batches from the same place.
         (5_000, "cluster", 2),
-        *(pytest.param(batch, "cluster", 2, marks=pytest.mark.soak) for batch in (1, 1 << 18)),
+        *(seldom(batch, "cluster", 2) for batch in (1, 1 << 18)),
     ],
 )
 def test_schedulers_workers_and_batches_change_no_bit(
@@ -88,7 +90,7 @@ class Counter:
         self.steps.append(amount)
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes", pytest.param("cluster", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", ["threads", "processes", seldom("cluster")])
 def test_progress_of_every_scan_is_counted_in_filters(
     dataset: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,9 +111,7 @@ def test_progress_of_every_scan_is_counted_in_filters(
         assert len(shown.steps) == records
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["threads", "processes", pytest.param("cluster", marks=pytest.mark.soak)]
-)
+@pytest.mark.parametrize("scheduler", ["threads", "processes", seldom("cluster")])
 def test_a_terminal_sees_a_bar_with_rate_and_time_left(scheduler: str, dataset: Path, tmp_path: Path) -> None:
     line = command_of(dataset, tmp_path / "results", "--by", "depth_decile", "--scheduler", scheduler)
     code, seen = on_a_terminal(line)

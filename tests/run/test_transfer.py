@@ -32,6 +32,7 @@ from filterdb.run.extraction.extract import extract
 from filterdb.store import DatasetFile, verify
 from filterdb.testing import conv_net, write_model
 from in_process import call
+from seldom import seldom
 
 
 def hash_of(path: Path) -> str:
@@ -620,7 +621,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     "name",
-    ["merge", "export", *(pytest.param(name, marks=pytest.mark.soak) for name in ("subset", "import"))],
+    ["merge", "export", *(seldom(name) for name in ("subset", "import"))],
 )
 def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_ends_with_the_same_bytes(
     name: str, large: Path, tmp_path: Path
@@ -648,7 +649,14 @@ def test_a_run_that_is_killed_leaves_nothing_and_the_next_one_ends_with_the_same
         assert not staging.exists()
 
 
-@pytest.mark.parametrize("size", [5_000, pytest.param(1_000_000, marks=pytest.mark.soak), 20_000_000])
+@pytest.mark.parametrize(
+    "size",
+    [
+        seldom(5_000),
+        seldom(1_000_000),
+        20_000_000,
+    ],
+)
 def test_a_file_that_may_not_grow_is_a_message_and_leaves_nothing(
     size: int, large: Path, tmp_path: Path
 ) -> None:

@@ -34,13 +34,13 @@ def good(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_random_damage_gives_store_errors_and_never_a_crash(good: Path, tmp_path: Path) -> None:
-    found = outcomes(good, tmp_path, "mutate", range(300))
+    found = outcomes(good, tmp_path, "mutate", range(150))
     assert set(found) <= KINDS
     assert found["nothing"] < 100
 
 
 def test_a_file_cut_at_any_length_gives_a_store_error(good: Path, tmp_path: Path) -> None:
-    found = outcomes(good, tmp_path, "truncate", range(200))
+    found = outcomes(good, tmp_path, "truncate", range(100))
     assert set(found) <= KINDS - {"nothing", "problems"}
 
 
