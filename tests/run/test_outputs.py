@@ -166,6 +166,16 @@ def test_a_held_folder_is_refused_and_a_released_one_is_not(tmp_path: Path) -> N
     assert not (tmp_path / "s").exists()
 
 
+def test_a_working_folder_that_holds_something_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    zoo, staging = varied_zoo(tmp_path / "zoo", 2), tmp_path / "d.h5.staging"
+    staging.mkdir()
+    (staging / "thesis.txt").write_text("the only copy")
+    with pytest.raises(OutputError, match=r"holds what filterdb has not written: 'thesis\.txt'"):
+        run(zoo, tmp_path / "d.h5")
+    assert (staging / "thesis.txt").read_text() == "the only copy"
+    assert not (tmp_path / "d.h5").exists()
+
+
 def test_a_run_that_ends_early_leaves_a_folder_only_where_there_is_something_in_it(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), files.exclusive_folder(tmp_path / "s", purpose="d.h5"):
         raise KeyboardInterrupt

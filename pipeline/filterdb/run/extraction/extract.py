@@ -20,7 +20,7 @@ from filterdb.extract.discover import discover
 from filterdb.run import files, provenance
 from filterdb.run.extraction.crew import Crew
 from filterdb.run.extraction.report import ExtractReport
-from filterdb.run.extraction.staging import Staging
+from filterdb.run.extraction.staging import STAGED, Staging
 from filterdb.types import ModelSource
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def extract(config: RunConfig, out: Path, *, force: bool = False, spare: Crew | 
     files.require_place(out)
     folder = out.with_name(f"{out.name}.staging")
     with files.exclusive_folder(folder, purpose=str(out)), ExitStack() as stack:
+        files.refuse_foreign(folder, STAGED)
         previous, notes = _previous(out, config, stack, force=force)
         if force:
             files.discard_content(folder)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from filterdb.config import LOCAL_SCHEDULERS, RunConfig
 from filterdb.errors import UsageError, WorkerError
@@ -19,6 +19,9 @@ from filterdb.run.progress import progress
 from filterdb.run.workforce import workers
 from filterdb.run.workforce.connect import Site, refuse_dask_options
 from filterdb.types import ModelSource
+
+STAGED: Final = ("*.shard", "*.failed", "*.tmp", "known.json")
+"""What the folder may hold; anything else is somebody's own, and would be lost with it."""
 
 _Done = workers.Done[worker.Task, worker.Outcome]
 
