@@ -1,4 +1,7 @@
-"""One analysis in this process, compilation left out, for the benchmark to time."""
+"""One analysis in this process, compilation left out, for the benchmark to time.
+
+A third argument says how many permutations and how many bootstrap draws there are of each pair.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,9 @@ from filterdb.run.analysis import results
 from filterdb.run.analysis.analyze import analyze
 
 
-def main(warm_up: Path, path: Path) -> None:
-    config = RunConfig.parse(
-        {"analyze": {"by": ["Task", "Visual Category", "depth_decile"]}}, where="benchmark"
-    )
+def main(warm_up: Path, path: Path, draws: int) -> None:
+    asked = {"by": ["Task", "Visual Category", "depth_decile"], "permutations": draws, "draws": draws}
+    config = RunConfig.parse({"analyze": asked}, where="benchmark")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         analyze(warm_up, Path(folder) / "warm", config)
         begun = time.perf_counter()
@@ -31,4 +33,4 @@ def main(warm_up: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

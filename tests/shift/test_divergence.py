@@ -56,6 +56,35 @@ def test_a_measure_is_symmetric_not_negative_and_zero_for_the_same(by: str, coun
     assert np.allclose(measure(by)(p * 3, q, weights=WEIGHTS, width=WIDTH), forth, rtol=1e-9, atol=1e-14)
 
 
+@by_name
+@given(counts=counted, scale=st.sampled_from([1, 1e-9, 1 / 3]))
+def test_draws_are_compared_as_single_groups_are(by: str, counts: np.ndarray, scale: float) -> None:
+    p, q = scale * counts[:2], scale * counts[2:]
+    drawn = measure(by).drawn(p, q, weights=WEIGHTS, width=WIDTH)
+    np.testing.assert_allclose(drawn, measure(by)(p, q, weights=WEIGHTS, width=WIDTH), rtol=1e-13, atol=1e-15)
+    assert (drawn >= 0).all()
+    assert np.array_equal(drawn, measure(by).drawn(q, p, weights=WEIGHTS, width=WIDTH))
+    assert np.array_equal(measure(by).drawn(p, p, weights=WEIGHTS, width=WIDTH), np.zeros(2))
+
+
+def test_a_draw_without_filters_has_no_distance_and_leaves_others_alone() -> None:
+    p = np.arange(2.0 * COMPONENTS * BINS).reshape(2, COMPONENTS, BINS)
+    q = p[::-1].copy()
+    p[0] = 0
+    drawn = measure("paper").drawn(p, q, weights=WEIGHTS, width=WIDTH)
+    assert np.isnan(drawn[0])
+    assert drawn[1] == pytest.approx(by_definition("paper", p[1], q[1]), rel=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [1 + 1e-12, 1.4999, 1.5, 2**0.5, 2, 3, 2.0**20, 1e7])
+def test_logarithms_of_any_ratio_are_right_in_draws(ratio: float) -> None:
+    p, q = np.array([[1.0, 1, ratio]]), np.array([[ratio, 1, 1.0]])
+    share = 1 / (2 + ratio)
+    expected = 2 * (ratio - 1) * share * np.log(ratio)
+    drawn = measure("paper").drawn(p[:, None], q[:, None], weights=np.ones(1), width=1.0)
+    assert drawn[0] == pytest.approx(expected, rel=1e-14 + 1e-15 / (ratio - 1))
+
+
 @given(counts=counted)
 def test_jensen_shannon_is_at_most_log_two(counts: np.ndarray) -> None:
     found, *_ = pairwise(counts, weights=WEIGHTS, width=WIDTH, by="jensen_shannon")

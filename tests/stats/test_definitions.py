@@ -17,7 +17,7 @@ from filterdb.types import Filters, RowRange
 from stats.measured import Measured, in_memory, measured
 
 VARIED = [kind for kind in KINDS if kind not in WITHOUT_VARIANCE]
-SIZES = [(1, 9), (2, 9), (511, 9), (512, 9), (513, 9), (300, 25), (300, 1)]
+SIZES = [(1, 9), (2, 9), (255, 9), (256, 9), (513, 9), (300, 25), (300, 8), (300, 2), (300, 1)]
 CASES = [
     *itertools.product(KINDS, SIZES),
     *itertools.product(("random", "trained", "large mean", "constant"), [(70_000, 9)]),
@@ -114,6 +114,19 @@ def test_the_range_is_that_of_the_coefficients_that_are_counted(kind: str, size:
     assert whole == filters.size
     assert above < whole
     assert below < whole
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_filters_that_are_known_to_be_finite_are_scanned_to_the_same_bits(size: tuple[int, int]) -> None:
+    filters, found = case("trained", size)
+    known, unknown = (Task(RowRange(0, size[0]), 1, finite) for finite in (True, False))
+    read, where = in_memory(filters), found.basis.coordinates
+    assert (
+        stats.find_range(read, [known], where).tolist() == stats.find_range(read, [unknown], where).tolist()
+    )
+    limits = found.cube.low, found.cube.low + 70 * found.cube.bin_width
+    counts = [stats.count(read, [task], where, *limits, 70) for task in (known, unknown)]
+    assert np.array_equal(*counts)
 
 
 @every_case

@@ -31,6 +31,9 @@ _FLOOR = float(np.finfo(np.float32).eps)
 _TEMPORARIES = 8
 """How many arrays of the size of one group's counts are alive while a pair is compared."""
 
+_CACHE = 1 << 18
+"""Bytes of counts of the draws that are compared at a time: what is alive stays in a processor's cache."""
+
 
 def densities(counts: Counts, *, width: float) -> F64:
     """Turn counts a bin into the reference's probabilities: floored as densities, then normalized.
@@ -64,6 +67,18 @@ def paper(p: Counts, q: Counts, *, width: float) -> F64:
     return kl_symmetric(densities(p, width=width), densities(q, width=width))
 
 
+def paper_of_draws(p: Counts, q: Counts, *, width: float) -> F64:
+    """As :func:`paper`, compiled: faster for thousands of draws, and equal but for rounding."""
+    # Takes longer to load than a few hundred comparisons take otherwise.
+    from filterdb.shift.compiled import kl_symmetric_floored
+
+    p, q = (np.ascontiguousarray(side, dtype=np.float64) for side in (p, q))
+    found = np.empty(p.shape[:-1])
+    rows = (-1, p.shape[-1])
+    kl_symmetric_floored(p.reshape(rows), q.reshape(rows), width, _FLOOR, found.reshape(-1))
+    return found
+
+
 def jensen_shannon(p: Counts, q: Counts, *, width: float) -> F64:  # noqa: ARG001
     """Jensen-Shannon divergence in nats: at most log 2, and no floor is needed."""
     a, b = _shares(p), _shares(q)
@@ -90,11 +105,14 @@ class Measure:
         Compares counts along their last axis, one component at a time.
     kinked
         It is a sum of absolute values, whose bootstrap draws show too little of the bias.
+    of_draws
+        The same as ``component`` but for rounding, for thousands of pairs of one shape.
     """
 
     name: str
     component: Callable[..., F64]
     kinked: bool = False
+    of_draws: Callable[..., F64] | None = None
 
     def __call__(self, p: Counts, q: Counts, *, weights: F64, width: float) -> F64:
         """Compare stacks of groups (..., components, bins), which broadcast against each other.
@@ -110,11 +128,25 @@ class Measure:
         """
         return np.asarray((self.component(p, q, width=width) * weights).sum(axis=-1))
 
+    def drawn(self, p: F64, q: F64, *, weights: F64, width: float) -> F64:
+        """Compare thousands of draws (draws, components, bins), each with its counterpart.
+
+        Parameters
+        ----------
+        p, q, weights, width
+            As for a call.
+        """
+        if self.of_draws is not None:
+            return np.asarray((self.of_draws(p, q, width=width) * weights).sum(axis=-1))
+        step = max(1, _CACHE // p[:1].nbytes)
+        parts = ((p[start : start + step], q[start : start + step]) for start in range(0, len(p), step))
+        return np.concatenate([self(*part, weights=weights, width=width) for part in parts])
+
 
 _MEASURES = {
     one.name: one
     for one in (
-        Measure("paper", paper),
+        Measure("paper", paper, of_draws=paper_of_draws),
         Measure("jensen_shannon", jensen_shannon),
         Measure("wasserstein", wasserstein, kinked=True),
     )

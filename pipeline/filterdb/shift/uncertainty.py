@@ -49,9 +49,6 @@ COLUMNS: Final = ("group_a", "group_b", *_NUMBERS, "measure", *_COUNTS, "reason"
 _TIE: Final = 1e-9
 """Relative difference below which a permuted distance equals the observed one."""
 
-_CACHE: Final = 1 << 18
-"""Bytes of counts that are compared at a time, so that the temporary arrays stay in a processor's cache."""
-
 _DEFAULT: Final = Resampling()
 
 
@@ -166,7 +163,7 @@ class Comparison:
         names = self.groups[first], self.groups[second]
         pair = Pair.of(self.units, first, second)
         p, q = (rows.sum(axis=0) for rows in pair.sums())
-        observed = float(self.distances(p, q)[0])
+        observed = float(self.compare(*self._shaped(p, q), weights=self.weights, width=self.width)[0])
         reason = _too_few(pair, names)
         row = dict.fromkeys(_NUMBERS, np.nan) | {"D": observed, "reason": reason}
         return row if reason else row | self.chance(pair, names, p + q, observed)
@@ -197,12 +194,13 @@ class Comparison:
         return np.concatenate([self.distances(p, q) for p, q in draws])
 
     def distances(self, p: F64, q: F64) -> F64:
-        """Compare flat counts, row by row."""
-        shape = (-1, len(self.weights), p.shape[-1] // len(self.weights))
-        p, q = p.reshape(shape), q.reshape(shape)
-        step = max(1, _CACHE // p[:1].nbytes)
-        parts = ((p[start : start + step], q[start : start + step]) for start in range(0, len(p), step))
-        return np.concatenate([self.compare(*part, weights=self.weights, width=self.width) for part in parts])
+        """Compare draws of flat counts, row by row."""
+        return self.compare.drawn(*self._shaped(p, q), weights=self.weights, width=self.width)
+
+    def _shaped(self, *counts: F64) -> list[F64]:
+        """Give flat counts their components and bins."""
+        shape = (-1, len(self.weights), counts[0].shape[-1] // len(self.weights))
+        return [side.reshape(shape) for side in counts]
 
 
 def _too_few(pair: Pair, names: tuple[str, str]) -> str:

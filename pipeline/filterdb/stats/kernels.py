@@ -2,7 +2,8 @@
 
 Filters are taken in blocks of fixed height, turned so that each of a filter's values has a row of its own
 in the block. Then every loop runs along memory, over one value of many filters, and the processor does
-several at once. A block and its working copies fit the nearest cache.
+several at once. A block and its working copies fit the nearest cache. Where each value is needed several
+times over, three are taken together, so that they are fetched a third as often.
 
 The height of a block is part of every result's last bits: it must not depend on threads or batches.
 """
@@ -15,10 +16,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK: Final = 512
+BLOCK: Final = 256
 
 _ANY_ORDER: Final = {"reassoc", "contract", "nsz"}
 _ORDERED: Final = {"contract", "nsz"}
+_MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
+_INFINITE: Final = np.uint32(0x7F800000)
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -26,7 +29,8 @@ I64 = NDArray[np.int64]
 
 
 def _compiled(fastmath: Any) -> Any:
-    return numba.njit(nogil=True, cache=True, fastmath=fastmath)
+    # As numpy divides: looking for a zero first would take several times as long as the division.
+    return numba.njit(nogil=True, cache=True, fastmath=fastmath, error_model="numpy")
 
 
 _part = numba.njit(inline="always")
@@ -38,49 +42,58 @@ finds them in its cache, and sums would differ in their last bits between a firs
 
 
 @_part
-def _turn(rows: F32, start: int, n: int, x: F32, largest: F32) -> None:  # pragma: no cover
-    """Copy a block of finite filters, turned, and find each one's largest magnitude."""
-    for r in range(n):
-        largest[r] = np.float32(0)
-    for i in range(rows.shape[1]):
+def _turn(rows: F32, start: int, n: int, x: F32) -> None:  # pragma: no cover
+    """Copy a block of filters, turned."""
+    k = rows.shape[1]
+    threes = k - k % 3
+    for i in range(0, threes, 3):
         for r in range(n):
-            value = rows[start + r, i]
-            x[i, r] = value
-            magnitude = abs(value)
-            largest[r] = magnitude if magnitude > largest[r] else largest[r]
+            x[i, r] = rows[start + r, i]
+            x[i + 1, r] = rows[start + r, i + 1]
+            x[i + 2, r] = rows[start + r, i + 2]
+    for i in range(threes, k):
+        for r in range(n):
+            x[i, r] = rows[start + r, i]
 
 
 @_part
-def _turn_finite(rows: F32, start: int, n: int, x: F32, largest: F32) -> int:  # pragma: no cover
+def _turn_finite(rows: F32, start: int, n: int, x: F32) -> int:  # pragma: no cover
     """Copy the finite ones of a block's filters, turned; return how many there are."""
     kept = 0
     for r in range(start, start + n):
-        top = np.float32(0)
         finite = True
         for i in range(rows.shape[1]):
-            magnitude = abs(rows[r, i])
-            finite = finite and magnitude <= np.float32(3.4028235e38)
-            top = max(top, magnitude)
+            finite = finite and abs(rows[r, i]) <= np.float32(3.4028235e38)
         if finite:
             for i in range(rows.shape[1]):
                 x[i, kept] = rows[r, i]
-            largest[kept] = top
             kept += 1
     return kept
 
 
 @_part
-def _take(rows: F32, start: int, n: int, finite: bool, x: F32, largest: F32) -> int:  # pragma: no cover
+def _take(rows: F32, start: int, n: int, finite: bool, x: F32) -> int:  # pragma: no cover
     """Copy the finite filters of a block; the quick way where all of them are known to be."""
     if finite:
-        _turn(rows, start, n, x, largest)
+        _turn(rows, start, n, x)
         return n
-    return int(_turn_finite(rows, start, n, x, largest))
+    return int(_turn_finite(rows, start, n, x))
 
 
 @_part
-def _scale(x: F32, n: int, largest: F32, scaled: F32) -> None:  # pragma: no cover
-    """Divide each filter by its largest magnitude; a zero filter stays zero."""
+def _magnitudes(x: F32, n: int, largest: F32) -> None:  # pragma: no cover
+    """Find each filter's largest magnitude."""
+    for r in range(n):
+        largest[r] = np.float32(0)
+    for i in range(x.shape[0]):
+        for r in range(n):
+            magnitude = abs(x[i, r])
+            largest[r] = magnitude if magnitude > largest[r] else largest[r]
+
+
+@_part
+def _scale(x: F32, n: int, largest: F32, scaled: F64) -> None:  # pragma: no cover
+    """Divide each filter by its largest magnitude, in float32; a zero filter stays zero."""
     for r in range(n):
         largest[r] = largest[r] if largest[r] > 0 else np.float32(1)
     for i in range(x.shape[0]):
@@ -89,24 +102,54 @@ def _scale(x: F32, n: int, largest: F32, scaled: F32) -> None:  # pragma: no cov
 
 
 @_part
-def _add(x: F32, n: int, centred: F64, count: int, mean: F64, scatter: F64) -> int:  # pragma: no cover
-    """Merge a block into moments: centre it on its own mean first, then combine (Chan)."""
-    k = x.shape[0]
-    own = np.empty(k)
-    for i in range(k):
+def _centre(x: Any, n: int, own: F64, centred: F64) -> None:  # pragma: no cover
+    """Subtract from a block its own mean; it may be changed in place."""
+    for i in range(x.shape[0]):
         total = 0.0
         for r in range(n):
             total += x[i, r]
         own[i] = total / n
         for r in range(n):
             centred[i, r] = x[i, r] - own[i]
-    weight = count * (n / (count + n))
-    for i in range(k):
+
+
+@_part
+def _multiply(c: F64, n: int, products: F64) -> None:  # pragma: no cover
+    """Sum up the products of each two values of a block's filters, in the lower triangle."""
+    k = c.shape[0]
+    threes = k - k % 3
+    for i in range(0, threes, 3):
+        for j in range(0, i + 1, 3):
+            t00 = t01 = t02 = t10 = t11 = t12 = t20 = t21 = t22 = 0.0
+            for r in range(n):
+                t00 += c[i, r] * c[j, r]
+                t01 += c[i, r] * c[j + 1, r]
+                t02 += c[i, r] * c[j + 2, r]
+                t10 += c[i + 1, r] * c[j, r]
+                t11 += c[i + 1, r] * c[j + 1, r]
+                t12 += c[i + 1, r] * c[j + 2, r]
+                t20 += c[i + 2, r] * c[j, r]
+                t21 += c[i + 2, r] * c[j + 1, r]
+                t22 += c[i + 2, r] * c[j + 2, r]
+            products[i, j], products[i, j + 1], products[i, j + 2] = t00, t01, t02
+            products[i + 1, j], products[i + 1, j + 1], products[i + 1, j + 2] = t10, t11, t12
+            products[i + 2, j], products[i + 2, j + 1], products[i + 2, j + 2] = t20, t21, t22
+    for i in range(threes, k):
         for j in range(i + 1):
             total = 0.0
             for r in range(n):
-                total += centred[i, r] * centred[j, r]
-            total += (own[i] - mean[i]) * (own[j] - mean[j]) * weight
+                total += c[i, r] * c[j, r]
+            products[i, j] = total
+
+
+@_part
+def _merge(own: F64, products: F64, n: int, count: int, mean: F64, scatter: F64) -> int:  # pragma: no cover
+    """Merge the moments of a block about its own mean into others (Chan)."""
+    k = len(own)
+    weight = count * (n / (count + n))
+    for i in range(k):
+        for j in range(i + 1):
+            total = products[i, j] + (own[i] - mean[i]) * (own[j] - mean[j]) * weight
             scatter[i, j] += total
             if i != j:
                 scatter[j, i] += total
@@ -116,26 +159,19 @@ def _add(x: F32, n: int, centred: F64, count: int, mean: F64, scatter: F64) -> i
 
 
 @_part
-def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F32) -> int:  # pragma: no cover
-    """Copy the filters that are not sparse, and return how many there are."""
+def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F64) -> int:  # pragma: no cover
+    """Copy the filters that are not sparse, and return how many there are; if all are, copy none."""
     kept = 0
     for r in range(n):
-        if largest[r] >= threshold:
-            for i in range(x.shape[0]):
-                dense[i, kept] = x[i, r]
-            kept += 1
-    return kept
-
-
-@_part
-def _sums(x: F32, n: int) -> tuple[float, float]:  # pragma: no cover
-    total = 0.0
-    magnitude = 0.0
-    for i in range(x.shape[0]):
+        kept += largest[r] >= threshold
+    if kept < n:
+        kept = 0
         for r in range(n):
-            total += x[i, r]
-            magnitude += abs(x[i, r])
-    return total, magnitude
+            if largest[r] >= threshold:
+                for i in range(x.shape[0]):
+                    dense[i, kept] = x[i, r]
+                kept += 1
+    return kept
 
 
 @_part
@@ -151,29 +187,72 @@ def _deviations(x: F32, n: int, centre: float) -> tuple[float, float]:  # pragma
 
 
 @_part
-def _project(scaled: F32, n: int, basis: F64, offset: F64, c: F64) -> None:  # pragma: no cover
+def _project(scaled: F64, n: int, basis: F64, offset: F64, c: F64) -> None:  # pragma: no cover
     """Coefficients of scaled filters: ``basis @ scaled - offset``."""
+    k = scaled.shape[0]
+    threes = k - k % 3
     for j in range(basis.shape[0]):
         for r in range(n):
             c[j, r] = -offset[j]
-        for i in range(scaled.shape[0]):
-            loading = basis[j, i]
+        for i in range(0, threes, 3):
+            b0, b1, b2 = basis[j, i], basis[j, i + 1], basis[j, i + 2]
             for r in range(n):
-                c[j, r] += loading * scaled[i, r]
+                c[j, r] = ((c[j, r] + b0 * scaled[i, r]) + b1 * scaled[i + 1, r]) + b2 * scaled[i + 2, r]
+        for i in range(threes, k):
+            for r in range(n):
+                c[j, r] += basis[j, i] * scaled[i, r]
+
+
+@_part
+def _keep_finite(rows: F32, start: int, n: int, kept: F32) -> int:  # pragma: no cover
+    """Copy the finite ones of a block's filters, one after another; return how many there are."""
+    k = rows.shape[1]
+    count = 0
+    for r in range(start, start + n):
+        finite = True
+        for i in range(k):
+            finite = finite and abs(rows[r, i]) <= np.float32(3.4028235e38)
+        if finite:
+            for i in range(k):
+                kept[count * k + i] = rows[r, i]
+            count += 1
+    return count
+
+
+@_part
+def _extent(values: F32) -> tuple[Any, float, float]:  # pragma: no cover
+    """Return the bits of the largest magnitude, and the sums of values and of magnitudes.
+
+    Bits of magnitudes are ordered as numbers are, with Inf and NaN above them all.
+    """
+    patterns = values.view(np.uint32)
+    top = np.uint32(0)
+    total = 0.0
+    magnitude = 0.0
+    for at in range(values.size):
+        pattern = patterns[at] & _MAGNITUDE
+        top = pattern if pattern > top else top
+        total += values[at]
+        magnitude += abs(values[at])
+    return top, total, magnitude
 
 
 @_compiled(_ANY_ORDER)
 def scan_extent(rows: F32, state: F64) -> None:  # pragma: no cover
     """First scan: add to (finite filters, largest magnitude, sum of values, sum of magnitudes)."""
     k = rows.shape[1]
-    x = np.empty((k, BLOCK), np.float32)
-    largest = np.empty(BLOCK, np.float32)
+    values = rows.reshape(rows.size)
+    kept = np.empty(BLOCK * k, np.float32)
+    bits = np.empty(1, np.uint32)
     for start in range(0, rows.shape[0], BLOCK):
-        n = _turn_finite(rows, start, min(BLOCK, rows.shape[0] - start), x, largest)
-        total, magnitude = _sums(x, n)
+        n = min(BLOCK, rows.shape[0] - start)
+        top, total, magnitude = _extent(values[start * k : (start + n) * k])
+        if top >= _INFINITE:
+            n = _keep_finite(rows, start, n, kept)
+            top, total, magnitude = _extent(kept[: n * k])
+        bits[0] = top
         state[0] += n
-        for r in range(n):
-            state[1] = max(state[1], largest[r])
+        state[1] = max(state[1], bits.view(np.float32)[0])
         state[2] += total
         state[3] += magnitude
 
@@ -195,22 +274,30 @@ def scan_moments(
     """
     k = rows.shape[1]
     x = np.empty((k, BLOCK), np.float32)
-    other = np.empty((k, BLOCK), np.float32)
-    centred = np.empty((k, BLOCK))
+    work = np.empty((k, BLOCK))
     largest = np.empty(BLOCK, np.float32)
+    own, products = np.empty(k), np.empty((k, k))
     for start in range(0, rows.shape[0], BLOCK):
-        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x, largest)
+        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x)
         if n == 0:
             continue
+        _magnitudes(x, n, largest)
         absolute, square = _deviations(x, n, centre)
         state[0] += absolute
         state[1] += square
-        counts[0] = _add(x, n, centred, counts[0], means[0], scatters[0])
-        dense = _keep_dense(x, n, largest, threshold, other)
+        _centre(x, n, own, work)
+        _multiply(work, n, products)
+        counts[0] = _merge(own, products, n, counts[0], means[0], scatters[0])
+        dense = _keep_dense(x, n, largest, threshold, work)
+        if 0 < dense < n:
+            _centre(work, dense, own, work)
+            _multiply(work, dense, products)
         if dense:
-            counts[1] = _add(other, dense, centred, counts[1], means[1], scatters[1])
-        _scale(x, n, largest, other)
-        counts[2] = _add(other, n, centred, counts[2], means[2], scatters[2])
+            counts[1] = _merge(own, products, dense, counts[1], means[1], scatters[1])
+        _scale(x, n, largest, work)
+        _centre(work, n, own, work)
+        _multiply(work, n, products)
+        counts[2] = _merge(own, products, n, counts[2], means[2], scatters[2])
 
 
 @_compiled(_ORDERED)
@@ -218,27 +305,22 @@ def scan_range(rows: F32, finite: bool, basis: F64, offset: F64, extremes: F64) 
     """Third scan: widen the range of all coefficients."""
     k = rows.shape[1]
     x = np.empty((k, BLOCK), np.float32)
-    scaled = np.empty((k, BLOCK), np.float32)
+    scaled = np.empty((k, BLOCK))
     c = np.empty((k, BLOCK))
     largest = np.empty(BLOCK, np.float32)
     low = np.full(BLOCK, np.inf)
     high = np.full(BLOCK, -np.inf)
     for start in range(0, rows.shape[0], BLOCK):
-        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x, largest)
+        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x)
+        _magnitudes(x, n, largest)
         _scale(x, n, largest, scaled)
         _project(scaled, n, basis, offset, c)
-        _widen(c, n, low, high)
+        for j in range(k):
+            for r in range(n):
+                low[r] = min(low[r], c[j, r])
+                high[r] = max(high[r], c[j, r])
     extremes[0] = min(extremes[0], low.min())
     extremes[1] = max(extremes[1], high.max())
-
-
-@_part
-def _widen(c: F64, n: int, low: F64, high: F64) -> None:  # pragma: no cover
-    for j in range(c.shape[0]):
-        for r in range(n):
-            low[r] = min(low[r], c[j, r])
-        for r in range(n):
-            high[r] = max(high[r], c[j, r])
 
 
 @_compiled(_ORDERED)
@@ -248,12 +330,13 @@ def scan_counts(
     """Fourth scan: count every coefficient in equal bins, the last one closed; others outside are not."""
     k = rows.shape[1]
     x = np.empty((k, BLOCK), np.float32)
-    scaled = np.empty((k, BLOCK), np.float32)
+    scaled = np.empty((k, BLOCK))
     c = np.empty((k, BLOCK))
     place = np.empty(BLOCK, np.int32)
     largest = np.empty(BLOCK, np.float32)
     for start in range(0, rows.shape[0], BLOCK):
-        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x, largest)
+        n = _take(rows, start, min(BLOCK, rows.shape[0] - start), finite, x)
+        _magnitudes(x, n, largest)
         _scale(x, n, largest, scaled)
         _project(scaled, n, basis, offset, c)
         _count(c, n, low, high, place, counts)

@@ -17,7 +17,7 @@ from filterdb.types import Filters
 SPARSITY_EPS: Final = 0.01
 """A filter is sparse if all its magnitudes are below this share of its layer's largest."""
 
-CHUNK: Final = 128 * kernels.BLOCK
+CHUNK: Final = 256 * kernels.BLOCK
 """Rows that are read at a time: a whole number of blocks, so that blocks do not depend on it."""
 
 _PANEL_BYTES: Final = 64 << 20
@@ -113,29 +113,31 @@ def _overlap(read: Read, n: int, width: int, out_channels: int, finite: bool) ->
     starts = range(0, out_channels, height)
     total, channels = 0.0, 0
     for i, start in enumerate(starts):
-        panel = _panel(read, start, min(start + height, out_channels), fan_in, finite)
+        panel, lengths = _panel(read, start, min(start + height, out_channels), fan_in, finite)
         channels += len(panel)
-        total += _distance(panel @ panel.T, diagonal=True)
+        product = panel @ panel.T
+        # Less the unit matrix: a row of zeros lacks its 1, and any other has it, but for rounding.
+        np.fill_diagonal(product, np.where(lengths > 0, 0, 1))
+        total += _magnitude(product, lengths, lengths)
         for other_start in starts[i + 1 :]:
             other = _panel(read, other_start, min(other_start + height, out_channels), fan_in, finite)
-            total += 2 * _distance(panel @ other.T, diagonal=False)
+            total += 2 * _magnitude(panel @ other[0].T, lengths, other[1])
     return total, channels
 
 
-def _panel(read: Read, start: int, stop: int, fan_in: int, finite: bool) -> F64:
-    """Return output channels as unit rows; a zero row stays zero, one without a finite filter is left out."""
+def _panel(read: Read, start: int, stop: int, fan_in: int, finite: bool) -> tuple[F64, F64]:
+    """Return output channels as rows, and their lengths; one without a finite filter is left out."""
     filters = read(start * fan_in, stop * fan_in)
     rows = filters.astype(np.float64).reshape(stop - start, -1)
     if not finite:
         good: NDArray[np.bool_] = np.asarray(np.isfinite(filters).all(axis=1))
         rows.reshape(filters.shape)[~good] = 0
         rows = rows[good.reshape(stop - start, -1).any(axis=1)]
-    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    rows /= np.where(length > 0, length, 1)[:, None]
-    return rows
+    return rows, np.sqrt(np.einsum("ij,ij->i", rows, rows))
 
 
-def _distance(product: F64, *, diagonal: bool) -> float:
-    if diagonal:
-        np.fill_diagonal(product, product.diagonal() - 1)
+def _magnitude(product: F64, lengths: F64, others: F64) -> float:
+    """Sum the magnitudes of the cosines that products of rows come to; a zero row stays zero."""
+    product /= np.where(lengths > 0, lengths, 1)[:, None]
+    product /= np.where(others > 0, others, 1)
     return float(np.abs(product, out=product).sum())

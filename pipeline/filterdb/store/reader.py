@@ -20,6 +20,7 @@ from filterdb.errors import CorruptDataError, FilterDBError, NotADatasetError, O
 from filterdb.store import attributes
 from filterdb.store.frames import read_frame
 from filterdb.store.guard import check_extent, refuse_unsafe
+from filterdb.store.plain import PlainRows
 from filterdb.store.tables import Tables
 from filterdb.types import Filters, Kernel, RowRange
 
@@ -141,7 +142,14 @@ class DatasetFile:
 
     def _fill(self, rows: RowRange, target: Filters) -> None:
         """Read rows that exist into memory that holds as many."""
-        self._filter.read_direct(target, source_sel=np.s_[rows.slice])
+        if self._plain is None:
+            self._filter.read_direct(target, source_sel=np.s_[rows.slice])
+        else:
+            self._plain.fill(rows, target)
+
+    @cached_property
+    def _plain(self) -> PlainRows | None:
+        return PlainRows.of(self._filter)
 
     def blocks(self, rows: RowRange | None = None, height: int = schema.CHUNK_ROWS) -> Iterator[Filters]:
         """Iterate over filters in blocks; each block is overwritten by the next.

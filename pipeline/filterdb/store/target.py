@@ -22,6 +22,7 @@ import numpy as np
 
 from filterdb import schema
 from filterdb.errors import CorruptDataError
+from filterdb.store.plain import chunk_offsets
 from filterdb.types import Filters, Kernel
 
 
@@ -105,8 +106,10 @@ class PlainTarget(Target):
             layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             dataset = _create(file, self, dcpl=layout)
-            starts = range(0, rows, self.height)
-            self._offsets = [dataset.id.get_chunk_info_by_coord((row, 0)).byte_offset for row in starts]
+            offsets = chunk_offsets(dataset)
+        if offsets is None:
+            raise CorruptDataError("HDF5 has given no room to some chunks", where=path)
+        self._offsets = offsets
         self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         end = max(self._offsets) + self.height * self.width * 4
         if hasattr(os, "posix_fallocate"):

@@ -33,7 +33,7 @@ from filterdb.shift import (
 from filterdb.stats import Cube, merge_records
 from filterdb.types import Kernel
 
-MEASURE_VERSION: Final = 3
+MEASURE_VERSION: Final = 4
 """Changes when the same filters would give other statistics or other counts."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,7 +16,7 @@ from filterdb.stats import Task
 from filterdb.store import DatasetFile, open_dataset
 from filterdb.types import Filters, RowRange
 
-WINDOW_ROWS: Final = 1 << 19
+WINDOW_ROWS: Final = 1 << 17
 """Rows that a thread holds at most, unless one panel of a layer needs more."""
 
 
@@ -120,7 +121,28 @@ class Job:
         return sum(len(task.rows) for task in self.tasks)
 
 
-def run_job(job: Job, stopped: Callable[[], bool] | None = None) -> Any:
+@contextmanager
+def opened(job: Job) -> Generator[DatasetFile]:
+    """Open the file of a job, which must be the one that the run began with.
+
+    Parameters
+    ----------
+    job
+        The job.
+
+    Raises
+    ------
+    StoreError
+        If the file has changed.
+    """
+    job.state.require(job.path)
+    with _unless_changed(job), open_dataset(job.path) as file:
+        if _stated(file) != job.state.stated:
+            raise changed(job.path)
+        yield file
+
+
+def run_job(job: Job, stopped: Callable[[], bool] | None = None, file: DatasetFile | None = None) -> Any:
     """Scan the records of a job.
 
     Parameters
@@ -129,6 +151,8 @@ def run_job(job: Job, stopped: Callable[[], bool] | None = None) -> Any:
         The job.
     stopped
         Tells whether to give up half-way.
+    file
+        The job's file, where :func:`opened` has opened it already.
 
     Raises
     ------
@@ -136,8 +160,18 @@ def run_job(job: Job, stopped: Callable[[], bool] | None = None) -> Any:
         If the file is not the one that the run began with, from the first read to the last.
     """
     job.state.require(job.path)
+    with _unless_changed(job), opened(job) if file is None else nullcontext(file) as source:
+        window = _Window(source, job.tasks[-1].rows.stop, stopped or (lambda: False))
+        result = job.scan(window.read, job.tasks, *job.arguments)
+    job.state.require(job.path)
+    return result
+
+
+@contextmanager
+def _unless_changed(job: Job) -> Generator[None]:
+    """Whatever a reader makes of it: the reason is that the file has changed, where it has."""
     try:
-        result = _scan(job, stopped or (lambda: False))
+        yield
     except MemoryError as error:
         raise FilterDBError(
             "a worker ran out of memory", where=job.path, hint="use fewer --workers, or a larger machine"
@@ -145,19 +179,8 @@ def run_job(job: Job, stopped: Callable[[], bool] | None = None) -> Any:
     except Stopped:
         raise
     except Exception:
-        # Whatever a reader makes of it: the reason is that the file has changed, where it has.
         job.state.require(job.path)
         raise
-    job.state.require(job.path)
-    return result
-
-
-def _scan(job: Job, stopped: Callable[[], bool]) -> Any:
-    with open_dataset(job.path) as file:
-        if _stated(file) != job.state.stated:
-            raise changed(job.path)
-        window = _Window(file, job.tasks[-1].rows.stop, stopped)
-        return job.scan(window.read, job.tasks, *job.arguments)
 
 
 class _Window:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from filterdb.config import RunConfig
 from filterdb.errors import FilterDBError
-from filterdb.run.scanning.batches import FileState, Job, run_job
+from filterdb.run.scanning.batches import FileState, Job, opened, run_job
 from filterdb.run.workforce.connect import Site, connected, refuse_dask_options
 from filterdb.run.workforce.supervised import Limits
 from filterdb.run.workforce.workers import Spare, memory_per_worker, run_supervised, started, worker_count
@@ -62,11 +62,15 @@ class Threads:
     def run(self, jobs: Sequence[Job], note: Note) -> list[Any]:
         """Return the results of all jobs in their order."""
         over = threading.Event()
-        graph = {job.place: (partial(run_job, job, over.is_set),) for job in jobs}
         by_place = {job.place: job for job in jobs}
         get = partial(dask.threaded.get, num_workers=self.workers) if self.workers else dask.local.get_sync
         # BLAS must not start threads of its own: jobs are parallel already, and sums would depend on them.
-        with threadpool_limits(1, "blas"), Callback(posttask=lambda place, *_: note(by_place[place])):
+        with (
+            opened(jobs[0]) as file,
+            threadpool_limits(1, "blas"),
+            Callback(posttask=lambda place, *_: note(by_place[place])),
+        ):
+            graph = {job.place: (partial(run_job, job, over.is_set, file),) for job in jobs}
             try:
                 return list(get(graph, list(graph)))
             finally:

@@ -146,6 +146,9 @@ class PublishedFile(DatasetFile):
     def _fill(self, rows: RowRange, target: Filters) -> None:
         """Read rows as float32, some at a time where they are stored otherwise."""
         shape = self._filter.shape[1:]
+        if self._plain is not None:
+            self._plain.fill(rows, target)
+            return
         if self._filter.dtype == np.float32:
             self._filter.read_direct(target.reshape(len(rows), *shape), source_sel=np.s_[rows.slice])
             return
