@@ -144,3 +144,33 @@ def test_a_file_that_is_cut_off_while_it_is_open_is_an_error_that_names_it(tmp_p
         with pytest.raises(CorruptDataError, match="damaged: it ends before its filters do") as error:
             file.read(RowRange(0, 70_001))
     assert error.value.where == str(path)
+
+
+def test_a_closed_file_gives_no_rows_and_leaves_nothing_open(tmp_path: Path) -> None:
+    file = DatasetFile(long_case(70_001).write(tmp_path / "long.h5"))
+    file.read(RowRange(0, 10))
+    before = open_files()
+    file.close()
+    assert before - open_files() == {str(file.path)}
+    with pytest.raises(CorruptDataError):
+        file.read(RowRange(0, 10))
+
+
+def test_who_is_still_reading_when_the_file_is_closed_reads_that_file(tmp_path: Path) -> None:
+    case = long_case(70_001)
+    file = DatasetFile(case.write(tmp_path / "long.h5"))
+    plain = PlainRows.of(file._filter)
+    assert plain is not None
+    file.close()
+    others = [(tmp_path / f"{number}").open("wb+") for number in range(20)]
+    target = np.empty((70_001, 9), np.float32)
+    plain.fill(RowRange(0, 70_001), target)
+    assert np.array_equal(target, case.filters)
+    for other in others:
+        other.close()
+
+
+def open_files() -> set[str]:
+    """Return what this process has open."""
+    # Listing the folder opens it, so that it is in its own list, and gone.
+    return {str(link.readlink()) for link in list(Path("/proc/self/fd").iterdir()) if link.is_symlink()}

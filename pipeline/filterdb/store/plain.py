@@ -39,6 +39,24 @@ def chunk_offsets(dataset: h5py.Dataset) -> list[int] | None:
     return [found[start] for start in starts] if len(found) == len(starts) else None
 
 
+class Handle:
+    """An open file that stays open until the last one who reads from it is done.
+
+    HDF5's own is gone at once when the file is closed, and its number may be another file's then.
+
+    Parameters
+    ----------
+    number
+        A number for it of its own, as ``os.dup`` gives one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 @dataclass(frozen=True, slots=True)
 class PlainRows:
     """Reads rows of float32 past HDF5, in any number of threads at once.
@@ -46,7 +64,7 @@ class PlainRows:
     Parameters
     ----------
     handle
-        The open file.
+        The file.
     offsets
         Where each chunk begins.
     height
@@ -55,7 +73,7 @@ class PlainRows:
         Values of a row.
     """
 
-    handle: int
+    handle: Handle
     offsets: Sequence[int]
     height: int
     width: int
@@ -67,7 +85,7 @@ class PlainRows:
         Parameters
         ----------
         dataset
-            Rows of numbers; its file must stay open.
+            Rows of numbers.
         """
         file, layout = dataset.file, dataset.id.get_create_plist()
         plain = layout.get_nfilters() == 0 and dataset.dtype == np.dtype("=f4") == np.dtype("<f4")
@@ -76,7 +94,7 @@ class PlainRows:
         offsets, height = _layout(dataset)
         if offsets is None:
             return None
-        return cls(file.id.get_vfd_handle(), offsets, height, math.prod(dataset.shape[1:]))
+        return cls(Handle(os.dup(file.id.get_vfd_handle())), offsets, height, math.prod(dataset.shape[1:]))
 
     def fill(self, rows: RowRange, target: Filters) -> None:
         """Read rows that exist into memory that holds as many.
@@ -98,7 +116,7 @@ class PlainRows:
 
     def _read(self, view: memoryview, offset: int) -> None:
         while view:
-            got = os.preadv(self.handle, [view], offset)
+            got = os.preadv(self.handle.number, [view], offset)
             if not got:
                 raise EOFError("it ends before its filters do")
             offset, view = offset + got, view[got:]

@@ -69,6 +69,7 @@ class DatasetFile:
 
     def close(self) -> None:
         """Close the file."""
+        self.__dict__.pop("_plain", None)
         self._file.close()
 
     def _inspect(self) -> None:
