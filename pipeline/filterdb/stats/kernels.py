@@ -102,15 +102,15 @@ def _scale(x: F32, n: int, largest: F32, scaled: F64) -> None:  # pragma: no cov
 
 
 @_part
-def _centre(x: Any, n: int, own: F64, centred: F64) -> None:  # pragma: no cover
-    """Subtract from a block its own mean; it may be changed in place."""
-    for i in range(x.shape[0]):
+def _centre(c: F64, n: int, own: F64) -> None:  # pragma: no cover
+    """Subtract from a block its own mean."""
+    for i in range(c.shape[0]):
         total = 0.0
         for r in range(n):
-            total += x[i, r]
+            total += c[i, r]
         own[i] = total / n
         for r in range(n):
-            centred[i, r] = x[i, r] - own[i]
+            c[i, r] -= own[i]
 
 
 @_part
@@ -160,18 +160,22 @@ def _merge(own: F64, products: F64, n: int, count: int, mean: F64, scatter: F64)
 
 @_part
 def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F64) -> int:  # pragma: no cover
-    """Copy the filters that are not sparse, and return how many there are; if all are, copy none."""
+    """Copy the filters that are not sparse, and return how many there are."""
     kept = 0
     for r in range(n):
-        kept += largest[r] >= threshold
-    if kept < n:
-        kept = 0
-        for r in range(n):
-            if largest[r] >= threshold:
-                for i in range(x.shape[0]):
-                    dense[i, kept] = x[i, r]
-                kept += 1
+        if largest[r] >= threshold:
+            for i in range(x.shape[0]):
+                dense[i, kept] = x[i, r]
+            kept += 1
     return kept
+
+
+@_part
+def _count_dense(n: int, largest: F32, threshold: float) -> int:  # pragma: no cover
+    dense = 0
+    for r in range(n):
+        dense += largest[r] >= threshold
+    return dense
 
 
 @_part
@@ -204,37 +208,22 @@ def _project(scaled: F64, n: int, basis: F64, offset: F64, c: F64) -> None:  # p
 
 
 @_part
-def _keep_finite(rows: F32, start: int, n: int, kept: F32) -> int:  # pragma: no cover
-    """Copy the finite ones of a block's filters, one after another; return how many there are."""
+def _add_finite(rows: F32, start: int, n: int, state: F64) -> None:  # pragma: no cover
+    """Add the finite ones of a block's filters to what :func:`scan_extent` finds."""
     k = rows.shape[1]
-    count = 0
     for r in range(start, start + n):
+        top = np.float32(0)
         finite = True
         for i in range(k):
-            finite = finite and abs(rows[r, i]) <= np.float32(3.4028235e38)
+            magnitude = abs(rows[r, i])
+            finite = finite and magnitude <= np.float32(3.4028235e38)
+            top = max(top, magnitude)
         if finite:
+            state[0] += 1
+            state[1] = max(state[1], top)
             for i in range(k):
-                kept[count * k + i] = rows[r, i]
-            count += 1
-    return count
-
-
-@_part
-def _extent(values: F32) -> tuple[Any, float, float]:  # pragma: no cover
-    """Return the bits of the largest magnitude, and the sums of values and of magnitudes.
-
-    Bits of magnitudes are ordered as numbers are, with Inf and NaN above them all.
-    """
-    patterns = values.view(np.uint32)
-    top = np.uint32(0)
-    total = 0.0
-    magnitude = 0.0
-    for at in range(values.size):
-        pattern = patterns[at] & _MAGNITUDE
-        top = pattern if pattern > top else top
-        total += values[at]
-        magnitude += abs(values[at])
-    return top, total, magnitude
+                state[2] += rows[r, i]
+                state[3] += abs(rows[r, i])
 
 
 @_compiled(_ANY_ORDER)
@@ -242,17 +231,28 @@ def scan_extent(rows: F32, state: F64) -> None:  # pragma: no cover
     """First scan: add to (finite filters, largest magnitude, sum of values, sum of magnitudes)."""
     k = rows.shape[1]
     values = rows.reshape(rows.size)
-    kept = np.empty(BLOCK * k, np.float32)
+    patterns = values.view(np.uint32)
     bits = np.empty(1, np.uint32)
+    largest = bits.view(np.float32)
     for start in range(0, rows.shape[0], BLOCK):
         n = min(BLOCK, rows.shape[0] - start)
-        top, total, magnitude = _extent(values[start * k : (start + n) * k])
+        # The bits of magnitudes are ordered as numbers are, with Inf and NaN above them all.
+        top = np.uint32(0)
+        total = 0.0
+        magnitude = 0.0
+        block = values[start * k : (start + n) * k]
+        block_patterns = patterns[start * k : (start + n) * k]
+        for at in range(block.size):
+            pattern = block_patterns[at] & _MAGNITUDE
+            top = pattern if pattern > top else top
+            total += block[at]
+            magnitude += abs(block[at])
         if top >= _INFINITE:
-            n = _keep_finite(rows, start, n, kept)
-            top, total, magnitude = _extent(kept[: n * k])
+            _add_finite(rows, start, n, state)
+            continue
         bits[0] = top
         state[0] += n
-        state[1] = max(state[1], bits.view(np.float32)[0])
+        state[1] = max(state[1], largest[0])
         state[2] += total
         state[3] += magnitude
 
@@ -285,19 +285,25 @@ def scan_moments(
         absolute, square = _deviations(x, n, centre)
         state[0] += absolute
         state[1] += square
-        _centre(x, n, own, work)
-        _multiply(work, n, products)
-        counts[0] = _merge(own, products, n, counts[0], means[0], scatters[0])
-        dense = _keep_dense(x, n, largest, threshold, work)
-        if 0 < dense < n:
-            _centre(work, dense, own, work)
-            _multiply(work, dense, products)
-        if dense:
-            counts[1] = _merge(own, products, dense, counts[1], means[1], scatters[1])
-        _scale(x, n, largest, work)
-        _centre(work, n, own, work)
-        _multiply(work, n, products)
-        counts[2] = _merge(own, products, n, counts[2], means[2], scatters[2])
+        dense = _count_dense(n, largest, threshold)
+        for which in range(3):
+            chosen = n
+            if which == 0:
+                for i in range(k):
+                    for r in range(n):
+                        work[i, r] = x[i, r]
+            elif which == 1:
+                chosen = dense
+                if 0 < dense < n:
+                    _keep_dense(x, n, largest, threshold, work)
+            else:
+                _scale(x, n, largest, work)
+            # Where all filters are dense, what was just computed holds for them.
+            if which != 1 or 0 < dense < n:
+                _centre(work, chosen, own)
+                _multiply(work, chosen, products)
+            if chosen:
+                counts[which] = _merge(own, products, chosen, counts[which], means[which], scatters[which])
 
 
 @_compiled(_ORDERED)
