@@ -159,15 +159,14 @@ def _merge(own: F64, products: F64, n: int, count: int, mean: F64, scatter: F64)
 
 
 @_part
-def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F64) -> int:  # pragma: no cover
-    """Copy the filters that are not sparse, and return how many there are."""
+def _keep_dense(x: F32, n: int, largest: F32, threshold: float, dense: F64) -> None:  # pragma: no cover
+    """Copy the filters that are not sparse."""
     kept = 0
     for r in range(n):
         if largest[r] >= threshold:
             for i in range(x.shape[0]):
                 dense[i, kept] = x[i, r]
             kept += 1
-    return kept
 
 
 @_part
@@ -176,6 +175,19 @@ def _count_dense(n: int, largest: F32, threshold: float) -> int:  # pragma: no c
     for r in range(n):
         dense += largest[r] >= threshold
     return dense
+
+
+@_part
+def _select(which: int, x: F32, n: int, largest: F32, threshold: float, to: F64) -> None:  # pragma: no cover
+    """Copy what the moments are of: all filters, the dense ones, or all of them scaled."""
+    if which == 0:
+        for i in range(x.shape[0]):
+            for r in range(n):
+                to[i, r] = x[i, r]
+    elif which == 1:
+        _keep_dense(x, n, largest, threshold, to)
+    else:
+        _scale(x, n, largest, to)
 
 
 @_part
@@ -287,19 +299,10 @@ def scan_moments(
         state[1] += square
         dense = _count_dense(n, largest, threshold)
         for which in range(3):
-            chosen = n
-            if which == 0:
-                for i in range(k):
-                    for r in range(n):
-                        work[i, r] = x[i, r]
-            elif which == 1:
-                chosen = dense
-                if 0 < dense < n:
-                    _keep_dense(x, n, largest, threshold, work)
-            else:
-                _scale(x, n, largest, work)
+            chosen = dense if which == 1 else n
             # Where all filters are dense, what was just computed holds for them.
             if which != 1 or 0 < dense < n:
+                _select(which, x, n, largest, threshold, work)
                 _centre(work, chosen, own)
                 _multiply(work, chosen, products)
             if chosen:
