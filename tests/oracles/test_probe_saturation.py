@@ -19,9 +19,10 @@ from torch import nn  # noqa: E402
 
 from filterdb.onnxgraph.probing import open_inside  # noqa: E402
 from filterdb.probe import saturation  # noqa: E402
+from filterdb.probe.covariance import Covariance  # noqa: E402
 from filterdb.probe.engine import Activations  # noqa: E402
 from filterdb.probe.options import Setup  # noqa: E402
-from filterdb.probe.variance import Covariance, dimension_of  # noqa: E402
+from filterdb.probe.variance import dimension_of  # noqa: E402
 
 pytestmark = pytest.mark.oracle
 

@@ -29,15 +29,15 @@ REFUSED = {
 SLOW = {"fns-candy.onnx"}
 
 
-def made_up(path: Path, rows: int = 4) -> dict[str, np.ndarray]:
-    """Random values for every input of a model; a size that is not fixed is 1."""
+def made_up(path: Path, rows: int = 4, *, free: int = 64) -> dict[str, np.ndarray]:
+    """Random values for every input of a model, of some size where it is not fixed."""
     rng = np.random.default_rng(0)
     feeds = {}
     ports = Runtime(open_inside(path), []).inputs
     first = next((port.shape[0] for port in ports if port.shape), None)
     for port in ports:
-        free = 64 if len(port.shape) > 2 else 4096
-        sizes = tuple(free if size is None else size for size in port.shape)
+        wide = free if len(port.shape) > 2 else 4096
+        sizes = tuple(wide if size is None else size for size in port.shape)
         if port.shape and port.shape[0] in (None, first):
             sizes = (rows, *sizes[1:])
         values = rng.integers(0, 5, sizes) if np.dtype(port.dtype).kind in "iu" else rng.normal(size=sizes)

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 from filterdb.errors import UsageError
 from filterdb.probe import saturation
-from filterdb.probe.variance import Covariance, dimension_of
+from filterdb.probe.covariance import Covariance
+from filterdb.probe.variance import dimension_of
 from filterdb.testing import graph_of, model_of, random_weight, tensor
 
 POOLINGS = ("channelwise", "mean", "max", "median", "flatten")

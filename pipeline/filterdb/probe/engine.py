@@ -7,18 +7,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import ModelError, UsageError
+from filterdb.onnxgraph.blocked import LaidOut
 from filterdb.onnxgraph.probing import InnerLayer, InnerModel
 from filterdb.probe.data import Data, Source, open_data
+from filterdb.probe.layout import laid_out
 from filterdb.probe.options import Setup
 from filterdb.probe.runtime import Array, Runtime
 from filterdb.probe.select import choose, skip
 from filterdb.types import SkippedLayer
+
+_PART: Final = 32
+"""Rows whose activations stay in the processor's caches until they are summed up, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,15 @@ class Activations:
     ) -> None:
         self.model, self.setup = model, setup
         chosen, skipped = choose(model, setup, layers=layers)
-        runtime = self._open(chosen)
-        self._fixed = _fixed_rows(runtime)
-        self.source: Source = open_data(data, runtime.inputs, setup)
-        self.taps, refused = self._try(chosen, runtime)
+        self._graph: LaidOut | None = laid_out(model)
+        try:
+            runtime, refused = self._begin(chosen, data)
+        except ModelError:
+            if self._graph is None:
+                raise
+            # The whole graph runs for any layer: whether it can does not depend on the choice.
+            self._graph = None
+            runtime, refused = self._begin(chosen, data)
         self.skipped: tuple[SkippedLayer, ...] = (*skipped, *refused)
         if not self.taps:
             raise UsageError(
@@ -123,9 +133,18 @@ class Activations:
         self._first = None
         return Reader(self, taps, self._open([tap.layer for tap in taps]))
 
+    def _begin(self, chosen: Sequence[InnerLayer], data: Data) -> tuple[Runtime, tuple[SkippedLayer, ...]]:
+        runtime = self._open(chosen)
+        self._fixed = _fixed_rows(runtime)
+        self.source: Source = open_data(data, runtime.inputs, self.setup)
+        self.taps, refused = self._try(chosen, runtime)
+        return runtime, refused
+
     def _open(self, layers: Sequence[InnerLayer]) -> Runtime:
         tensors = [layer.tensor for layer in layers]
-        return Runtime(self.model, tensors, threads=self.setup.threads, seed=self.setup.seed)
+        return Runtime(
+            self.model, tensors, graph=self._graph, threads=self.setup.threads, seed=self.setup.seed
+        )
 
     def _try(
         self, chosen: Sequence[InnerLayer], runtime: Runtime
@@ -154,6 +173,12 @@ class Activations:
         named = [layer for layer in chosen if layer.name in refused]
         return tuple(taps), tuple(skip(layer, refused[layer.name]) for layer in named)
 
+    def at_once(self) -> int:
+        """Return how many rows of a batch go through the model at once where they need not stay together."""
+        rows = min(self.setup.batch, len(self.rows))
+        # Whether rows may go apart is known of the model alone: so are the last bits of their values.
+        return min(rows, _PART) if self._graph is not None and self._graph.by_row else rows
+
     @property
     def fixed(self) -> int | None:
         """How many rows the model takes at once, where it takes no other number."""
@@ -176,7 +201,18 @@ class Reader:
     def __init__(self, activations: Activations, taps: Sequence[Tap], runtime: Runtime) -> None:
         self.taps = tuple(taps)
         self._source, self._fixed, self._runtime = activations.source, activations.fixed, runtime
-        self._path = activations.model.path
+        self._path, self._at_once = activations.model.path, activations.at_once()
+
+    def parts(self, rows: NDArray[np.intp]) -> Iterator[Iterator[tuple[Tap, Array]]]:
+        """Yield what :meth:`read` does in parts of a batch, if the model treats every row by itself.
+
+        Parameters
+        ----------
+        rows
+            Which rows.
+        """
+        for part in batches(rows, self._at_once):
+            yield self.read(part)
 
     def read(self, rows: NDArray[np.intp]) -> Iterator[tuple[Tap, Array]]:
         """Yield each layer with its activations for some rows of the data; the rows are the first axis.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,30 @@ _TYPES: Final[Mapping[str, str]] = {
 _QUIET: Final = 4
 # Where in onnxruntime an error arose, which is no help to anybody here.
 _PLACE: Final = re.compile(r"^\w+ : (\S+\.(cc|h):\d+ .*?&\) )?")
+CAN_REWRITE: Final = hasattr(os, "memfd_create")
+"""A rewritten model passes through memory that has a name, which only Linux has."""
+
 _EXTERNAL: Final = "session.model_external_initializers_file_folder_path"
+# All that onnxruntime does to a graph but to fold constants and to lay it out. It fuses nothing that is given
+# out, so little of this would do anything; but nodes that some of it adds have made the layout crash.
+_LEFT_OUT: Final = (
+    "Level1_RuleBasedTransformer", "Level2_RuleBasedTransformer", "AttentionFusion",
+    "Avx2WeightS8ToU8Transformer", "BiasDropoutFusion", "BiasGeluFusion", "BiasSkipLayerNormFusion",
+    "BiasSoftmaxFusion", "CastChainElimination", "CastElimination", "CastFloat16Transformer",
+    "CommonSubexpressionElimination", "ConcatSliceElimination", "ConstantSharing", "ConvActivationFusion",
+    "ConvAddActivationFusion", "DQMatMulNBitsFusion", "DoubleQDQPairsRemover",
+    "DynamicQuantizeMatMulFusion", "EmbedLayerNormFusion", "EnsureUniqueDQForNodeUnit", "FastGeluFusion",
+    "FuseFp16InitializerToFp32NodeTransformer", "GatherSliceToSplitFusion", "GatherToSliceFusion",
+    "GeluFusion", "GeluFusionL1", "GeluFusionL2", "GemmActivationFusion", "GqaValueLayoutTransformer",
+    "GroupQueryAttentionFusion", "GroupQueryAttentionPreNormFusion", "LayerNormFusion", "LayerNormFusionL1",
+    "LayerNormFusionL2", "MatMulActivationFusion", "MatMulAddFusion", "MatMulIntegerToFloatFusion",
+    "MatMulNBitsFusion", "MatMulNBitsMlpFusion", "MatMulNBitsQkvFusion", "MatMulScaleFusion",
+    "MatmulTransposeFusion", "NhwcTransformer", "PreShapeNodeElimination", "QDQFinalCleanupTransformer",
+    "QDQPropagationTransformer", "QDQS8ToU8Transformer", "QDQSelectorActionTransformer", "QuickGeluFusion",
+    "RemoveDuplicateCastTransformer", "ReshapeFusion", "SimplifiedLayerNormFusion", "SkipLayerNormFusion",
+    "SliceConcatToSpaceToDepthFusion", "TransposeOptimizer", "TransposeOptimizer_CPUExecutionProvider",
+    "WeightBiasQuantization",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,13 @@ class Port:
         return f"{self.name!r}: {self.dtype} [{sizes}]"
 
 
+class Graph(Protocol):
+    """A graph whose results can be chosen."""
+
+    def with_outputs(self, tensors: Iterable[str]) -> bytes:
+        """Return a model that gives out these tensors too."""
+
+
 class Runtime:
     """A model, ready to run.
 
@@ -71,6 +101,8 @@ class Runtime:
         The model.
     tensors
         What it gives out.
+    graph
+        The graph that runs instead of the model's own.
     threads
         Threads; 0 is one a core.
     seed
@@ -82,27 +114,24 @@ class Runtime:
         If onnxruntime cannot run it.
     """
 
-    def __init__(self, model: InnerModel, tensors: Sequence[str], *, threads: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: InnerModel,
+        tensors: Sequence[str],
+        *,
+        graph: Graph | None = None,
+        threads: int = 0,
+        seed: int = 0,
+    ) -> None:
         self._path, self._tensors = model.path, list(dict.fromkeys(tensors))
         runtime = require("onnxruntime")
         runtime.set_seed(seed)
-        runtime.set_default_logger_severity(_QUIET)
-        options = runtime.SessionOptions()
+        options = _options(model)
         # Fused nodes have no results of their own, and which are fused depends on what is given out: so that
-        # the values never depend on the choice of layers, the graph is run as it is written.
+        # the values never depend on the choice of layers, the graph is run as it stands.
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.use_deterministic_compute = True
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _QUIET
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry(_EXTERNAL, str(model.folder))
-        try:
-            self._session = runtime.InferenceSession(
-                model.with_outputs(self._tensors), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            raise _cannot(model, "load", error) from error
+        self._session = _opened(model, graph or model, self._tensors, options)
         self.inputs = tuple(
             Port(port.name, tuple(_size(size) for size in port.shape), _TYPES.get(port.type, port.type))
             for port in self._session.get_inputs()
@@ -128,6 +157,57 @@ class Runtime:
         except Exception as error:
             raise _cannot(self._model, "run", error) from error
         return [np.asarray(values[name]) for name in tensors]
+
+
+def rewritten(model: InnerModel, tensors: Sequence[str]) -> bytes:
+    """Return a model that gives out more, as onnxruntime lays it out for this processor.
+
+    External data stays where it is.
+
+    Parameters
+    ----------
+    model
+        The model.
+    tensors
+        What it gives out.
+
+    Raises
+    ------
+    ModelError
+        If onnxruntime cannot do it.
+    """
+    runtime = require("onnxruntime")
+    options = _options(model)
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    with os.fdopen(os.memfd_create("model"), "rb") as file:
+        options.optimized_model_filepath = f"/proc/self/fd/{file.fileno()}"
+        _opened(model, model, tensors, options, disabled_optimizers=list(_LEFT_OUT))
+        return file.read()
+
+
+def _options(model: InnerModel) -> Any:
+    runtime = require("onnxruntime")
+    runtime.set_default_logger_severity(_QUIET)
+    options = runtime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.use_deterministic_compute = True
+    options.inter_op_num_threads = 1
+    # A result is given out as soon as it is there, and memory is used again as soon as it is free.
+    options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(_EXTERNAL, str(model.folder))
+    return options
+
+
+def _opened(model: InnerModel, graph: Graph, tensors: Sequence[str], options: Any, **more: Any) -> Any:
+    runtime = require("onnxruntime")
+    try:
+        return runtime.InferenceSession(
+            graph.with_outputs(tensors), options, providers=["CPUExecutionProvider"], **more
+        )
+    except Exception as error:
+        raise _cannot(model, "load", error) from error
 
 
 def _size(size: object) -> int | None:

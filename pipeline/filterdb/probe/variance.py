@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, Unpack, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from filterdb.onnxgraph.probing import open_inside
+from filterdb.probe.covariance import Covariance, Floats
 from filterdb.probe.data import Data
 from filterdb.probe.engine import Activations, Tap, Workers, batches
 from filterdb.probe.grams import VARIANCE
 from filterdb.probe.options import Options, Setup, require_choice, require_share
-from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, columns, pooled, width_of
+from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, pooled, width_of
 from filterdb.probe.results import layer_frame, mean_of
 from filterdb.probe.runtime import Array
 from filterdb.types import SkippedLayer
@@ -35,8 +35,6 @@ TAIL: Final = 0.5
 """A tail is below this share of the mean saturation."""
 
 _ROUNDING: Final = 1e-12
-_CANCELS: Final = 1e-3
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +202,7 @@ def _measure(
     activations: Activations, setup: Setup, delta: float, pooling: str, rule: str
 ) -> list[LayerSaturation]:
     found = {}
-    groups = activations.passes(min(setup.batch, len(activations.rows)))
+    groups = activations.passes(activations.at_once())
     with (
         setup.progress("saturation", len(groups) * len(activations.rows), "rows") as shown,
         Workers(setup, BLOCK_BYTES) as workers,
@@ -213,7 +211,8 @@ def _measure(
             sums = _Sums(group, setup, pooling)
             reader = activations.open(group)
             for part in batches(activations.rows, setup.batch):
-                workers.each(sums.add, reader.read(part))
+                for layers in reader.parts(part):
+                    workers.each(sums.add, layers)
                 shown.advance(len(part))
             for tap in group:
                 found[tap.position] = _layer(tap, sums.of.pop(tap.position), sums.width(tap), delta, rule)
@@ -239,66 +238,6 @@ class _Sums:
         sums = self.of[tap.position]
         if sums is not None:
             sums.add(pooled(values, tap.layer.axes, self._pooling))
-
-
-class Covariance:
-    """The covariance of features, summed up block by block about the mean, in float64.
-
-    Parameters
-    ----------
-    width
-        How many features there are.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.count = 0
-        self.mean = np.zeros(width)
-        self.scatter = np.zeros((width, width))
-        self.finite = True
-
-    def add(self, features: NDArray[Any]) -> None:
-        """Take features of the shape that :func:`~filterdb.probe.pooling.pooled` returns."""
-        for block in columns(features):
-            mean = block.mean(axis=1)
-            if not np.isfinite(mean).all():
-                self.finite = False
-            if not self.finite:
-                return
-            # Two blocks merge exactly (Chan).
-            step, total = mean - self.mean, self.count + block.shape[1]
-            self.scatter += scatter_of(block, mean)
-            self.scatter += np.outer(step, step) * (self.count * block.shape[1] / total)
-            self.mean += step * (block.shape[1] / total)
-            self.count = total
-
-    @property
-    def square(self) -> float:
-        """The mean square of all features, summed."""
-        return float(np.trace(self.scatter)) / self.count + float(self.mean @ self.mean)
-
-    def eigenvalues(self) -> Floats:
-        """Return the eigenvalues of the covariance, the largest first; none is below zero."""
-        return np.asarray(np.maximum(np.linalg.eigvalsh(self.scatter / self.count)[::-1], 0.0))
-
-
-def scatter_of(block: Floats, mean: Floats) -> Floats:
-    """Return the sums of products of features about their means; the block may be changed.
-
-    Parameters
-    ----------
-    block
-        One row a feature.
-    mean
-        Of each row.
-    """
-    scatter = block @ block.T
-    raw = scatter.diagonal().copy()
-    scatter -= block.shape[1] * np.outer(mean, mean)
-    # One pass less than to centre first. Where a mean is large beside the spread, sums cancel.
-    if (scatter.diagonal() < _CANCELS * raw).any():
-        block -= mean[:, None]
-        scatter = block @ block.T
-    return scatter
 
 
 def dimension_of(eigenvalues: Floats, delta: float, rule: str) -> int:
