@@ -114,7 +114,7 @@ def test_dask_tasks_may_hold_one(db: FilterDB) -> None:
     assert list(dask.compute(*tasks, scheduler="threads")) == expected
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster),
     ):
