@@ -6,13 +6,10 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, ParamSpec
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-
-if TYPE_CHECKING:
-    from filterdb.figures.drawing import Drawing
 
 COLUMN: Final = 3.4
 """Width of one column of a page, in inches."""
@@ -98,7 +95,14 @@ STYLE: Final[dict[str, Any]] = {
     "pdf.fonttype": 42,
 }
 
+
+class _HasFigure(Protocol):
+    @property
+    def figure(self) -> Figure: ...
+
+
 P = ParamSpec("P")
+D = TypeVar("D", bound=_HasFigure)
 
 
 @contextlib.contextmanager
@@ -113,11 +117,11 @@ def styled() -> Iterator[None]:
         yield
 
 
-def drawn(function: Callable[P, Drawing]) -> Callable[P, Drawing]:
+def drawn(function: Callable[P, D]) -> Callable[P, D]:
     """Make a function draw in the one style, ticks and layout included."""
 
     @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Drawing:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> D:
         with styled():
             drawing = function(*args, **kwargs)
             # Ticks are made when a figure is first laid out, and take the style of that moment.
