@@ -164,13 +164,12 @@ class _Rule:
         return None if axes is None or any(axis % rank == 0 for axis in axes) else rank
 
     def _scaled(self, rank: int) -> int | None:
+        if self._attributes.get("coordinate_transformation_mode") == b"tf_crop_and_resize":
+            return None
         scales = self._attributes.get("scales", self._constant(len(self._node.input) - 1))
-        by_scales = len(self._node.input) < 4 and "coordinate_transformation_mode" not in self._cropped()
-        return rank if by_scales and scales is not None and len(scales) == rank and scales[0] == 1 else None
-
-    def _cropped(self) -> set[str]:
-        """Return the attributes by which an image is cut as it is resized, which may cut rows too."""
-        return {name for name, value in self._attributes.items() if value == b"tf_crop_and_resize"}
+        if scales is None or len(scales) != rank or len(self._node.input) > 3:
+            return None
+        return rank if scales[0] == 1 else None
 
 
 _SPECIAL: Final[Mapping[str, Callable[[_Rule, int], int | None]]] = {
