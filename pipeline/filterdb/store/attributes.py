@@ -84,7 +84,7 @@ def read_text(node: Node, name: str, *, where: object) -> str | None:
 
 
 def read_pickle(node: Node, name: str, *, where: object) -> Any:
-    """Read a pickle of plain containers; see :mod:`filterdb.store.safepickle`."""
+    """Read a pickle of lists, tuples, texts and numbers; see :mod:`filterdb.store.safepickle`."""
     value = read(node, name, where=where)
     if not isinstance(value, bytes):
         raise CorruptDataError(f"{node.name} has no pickled attribute {name!r}", where=where)

@@ -2,8 +2,8 @@
 
 A pickle is a program. The only instruction of it that reaches outside is the one that looks up a global
 name, so an unpickler that refuses every name but a few constructors of plain data is harmless. What is
-left is its appetite: a program of ten bytes can ask for a memo of gigabytes, so the instructions are
-read before any of them is obeyed.
+left is its appetite: a program of ten bytes can ask for a memo of gigabytes, and one of a hundred for a key
+whose hash takes years, so the instructions are read before any of them is obeyed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ MAX_BYTES: Final = 1 << 24
 """Far more than any attribute holds."""
 
 MAX_CONTAINERS: Final = 10_000
-"""Lists, dictionaries and sets of one pickle: the smallest takes one byte there and 64 in memory."""
+"""Lists, and empty dictionaries and sets, of one pickle: one of a byte takes 64 in memory."""
 
 NOTHING: Final[Mapping[tuple[str, str], Any]] = MappingProxyType({})
-"""Allow no global name at all: lists, tuples, dictionaries, strings and numbers only."""
+"""Allow no global name at all: lists, tuples, strings and numbers only."""
 
 _NUMBERING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
-_CONTAINERS: Final = frozenset({"EMPTY_DICT", "DICT", "EMPTY_LIST", "LIST", "EMPTY_SET", "FROZENSET"})
+_CONTAINERS: Final = frozenset({"EMPTY_DICT", "EMPTY_LIST", "LIST", "EMPTY_SET"})
+_KEYED: Final = frozenset({"DICT", "SETITEM", "SETITEMS", "ADDITEMS", "FROZENSET"})
+"""A pair of the same pair, and so on, is hashed as often as it unfolds. Nothing that we read has keys."""
+_EXPECTED: Final = "lists, tuples, strings and numbers"
 _FORBIDDEN: Final = frozenset({"PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"})
 
 
@@ -43,7 +46,7 @@ class _Unpickler(pickle.Unpickler):
         raise UnsafeFileError(
             f"a pickle in the file asks for {module}.{name}",
             where=self._where,
-            expected="plain containers, strings and numbers",
+            expected=_EXPECTED,
             hint="do not open this file with pandas either: it would run that code",
         )
 
@@ -98,6 +101,10 @@ def _check_instructions(data: bytes, where: object) -> None:
             raise UnsafeFileError(f"a pickle of {len(data)} bytes numbers {argument} objects", where=where)
         if instruction.name in _FORBIDDEN:
             raise UnsafeFileError("a pickle in the file refers to an outside object", where=where)
+        if instruction.name in _KEYED:
+            raise UnsafeFileError(
+                "a pickle in the file fills a dictionary or a set", where=where, expected=_EXPECTED
+            )
         containers += instruction.name in _CONTAINERS
         if containers > MAX_CONTAINERS:
             raise UnsafeFileError(
