@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import deadly
@@ -18,9 +19,9 @@ from zoos import command, run, start, varied_zoo
 
 from filterdb import shift
 from filterdb.config import RunConfig
-from filterdb.errors import UsageError
+from filterdb.errors import FilterDBError, UsageError
 from filterdb.run.scanning import scans
-from filterdb.run.workforce import connect
+from filterdb.run.workforce import connect, waiting
 from filterdb.run.workforce.cluster import run_on_dask
 from filterdb.run.workforce.connect import Site
 from filterdb.run.workforce.supervised import Limits
@@ -52,7 +53,8 @@ def test_a_dask_worker_that_is_killed_half_way_costs_nothing(cluster: Cluster, t
     staging = tmp_path / "d.h5.staging"
 
     def kill() -> None:
-        while not list(staging.glob("*.shard")):
+        end = time.monotonic() + 60
+        while not list(staging.glob("*.shard")) and time.monotonic() < end:
             time.sleep(0.005)
         psutil.Process(cluster.worker_pids()[0]).kill()
 
@@ -156,6 +158,37 @@ def test_an_interrupted_run_leaves_no_child_on_the_cluster(cluster: Cluster, tmp
         assert time.monotonic() < end
         time.sleep(0.1)
     assert run(zoo, out).reused > 0
+
+
+def test_a_command_ends_when_it_is_asked_to_though_a_worker_is_stuck(tmp_path: Path) -> None:
+    zoo, out = varied_zoo(tmp_path / "zoo", 40, large=20), tmp_path / "d.h5"
+    (tmp_path / "logs").mkdir()
+    with running_cluster(tmp_path / "logs", workers=1) as stuck:
+        process = start(zoo, out, "--scheduler", stuck.address)
+        while not list((tmp_path / "d.h5.staging").glob("*.shard")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        psutil.Process(stuck.worker_pids()[0]).suspend()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said(stderr) == ["filterdb: interrupted; the same command goes on from here"]
+
+
+def test_workers_that_are_all_gone_end_an_extraction_with_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completed = partial(waiting.completed, patience=1)
+    monkeypatch.setattr("filterdb.run.workforce.cluster.completed", completed)
+    with running_cluster(tmp_path, workers=1) as lost:
+        dones = run_on_dask(
+            deadly.behave, ["a", "hang"], site=Site(lost.address), limits=LIMITS, sizes=[1, 1 << 30]
+        )
+        assert next(dones).result == "a"
+        lost.processes[1].kill()
+        with pytest.raises(FilterDBError, match="no Dask worker is left") as caught:
+            list(dones)
+    assert caught.value.where == lost.address
 
 
 def test_an_analysis_on_a_cluster_has_the_bits_of_a_local_one(cluster: Cluster, tmp_path: Path) -> None:

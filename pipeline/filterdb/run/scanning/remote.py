@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from filterdb.errors import FilterDBError, StoreError, UsageError
 from filterdb.run.scanning.batches import FileState, Job, run_job
 from filterdb.run.workforce.connect import Versions, ask_workers, require_versions, versions
-
-PATIENCE_SECONDS: Final = 60.0
-"""How long a cluster may have no worker that takes work; one that was lost is back sooner."""
-
-_LOOK_EVERY: Final = 2.0
-_AGAIN: Final = "see the logs of scheduler and workers, and run the same command again"
+from filterdb.run.workforce.waiting import AGAIN, PATIENCE_SECONDS, completed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +40,13 @@ class OnDask:
 
         Dask gives the jobs of a lost worker to others; what takes several workers down ends the run.
         """
-        done: SimpleQueue[Any] = SimpleQueue()
         # Impure: Dask need not hash what it is given, because a run computes nothing twice.
         futures = self.client.map(_run_there, jobs, ours=versions(), pure=False)
         waiting = {future.key: (future, job) for future, job in zip(futures, jobs, strict=True)}
-        del futures
         results: dict[int, Any] = {}
         try:
-            for future, _ in waiting.values():
-                future.add_done_callback(done.put)
-            while waiting:
-                _, job = waiting.pop((future := self._next(done)).key)
+            for future in completed(self.client, self.name, futures, self.patience):
+                _, job = waiting.pop(future.key)
                 results[job.place] = self._result(future)
                 future.release()
                 note(job)
@@ -65,36 +54,6 @@ class OnDask:
             for future, _ in waiting.values():
                 future.release()
         return [results[job.place] for job in jobs]
-
-    def _next(self, done: SimpleQueue[Any]) -> Any:
-        """Return the next job that is done, unless no worker takes work for so long that none will."""
-        idle_since = time.monotonic()
-        while True:
-            try:
-                return done.get(timeout=_LOOK_EVERY)
-            except Empty:
-                if self._states() & {"running", "init"}:
-                    idle_since = time.monotonic()
-            if time.monotonic() - idle_since > self.patience:
-                raise self._stalled()
-
-    def _states(self) -> set[str]:
-        """Return what the workers do, as far as the scheduler says."""
-        try:
-            known = self.client.sync(self.client.scheduler.identity, n_workers=-1, callback_timeout=30)
-        except (OSError, TimeoutError, CancelledError):
-            return set()
-        return {str(worker["status"]) for worker in known["workers"].values()}
-
-    def _stalled(self) -> FilterDBError:
-        paused = "paused" in self._states()
-        what = "the Dask workers are out of memory and take no more work"
-        return FilterDBError(
-            what if paused else "no Dask worker is left",
-            where=self.name,
-            expected=f"one that works within {self.patience:g} s",
-            hint="start workers with a larger --memory-limit and fewer --nthreads" if paused else _AGAIN,
-        )
 
     def _result(self, future: Any) -> Any:
         from distributed.scheduler import KilledWorker
@@ -112,11 +71,11 @@ class OnDask:
             raise
         except CancelledError as error:
             raise FilterDBError(
-                f"the Dask scheduler was lost during the run ({error})", where=self.name, hint=_AGAIN
+                f"the Dask scheduler was lost during the run ({error})", where=self.name, hint=AGAIN
             ) from error
         except Exception as error:
             raise FilterDBError(
-                f"a Dask worker failed: {type(error).__name__}: {error}", where=self.name, hint=_AGAIN
+                f"a Dask worker failed: {type(error).__name__}: {error}", where=self.name, hint=AGAIN
             ) from error
 
 

@@ -20,6 +20,7 @@ import psutil
 from filterdb.errors import FilterDBError, OutputError
 from filterdb.run.workforce.connect import Site, connected
 from filterdb.run.workforce.supervised import Child, Done, In, Limits, Out
+from filterdb.run.workforce.waiting import ask_all, completed
 from filterdb.run.workforce.workers import run_supervised
 
 _BATCH_ITEMS: Final = 32
@@ -86,12 +87,11 @@ def _batches(items: Sequence[In], sizes: Sequence[int]) -> list[list[In]]:
 def _collect(
     client: Any, work: Callable[..., Any], batches: Sequence[list[In]], name: str
 ) -> Iterator[tuple[list[In], list[Done[In, Any]] | None]]:
-    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
     futures = client.map(work, batches, pure=False)
     batch_of = dict(zip((future.key for future in futures), batches, strict=True))
-    for future in as_completed(futures, loop=client.loop):
+    for future in completed(client, name, futures):
         try:
             dones = future.result()
         except KilledWorker:
@@ -168,5 +168,4 @@ def _named_run(site: Site) -> Iterator[tuple[Any, str]]:
         try:
             yield client, run
         finally:
-            with contextlib.suppress(Exception):
-                client.run(_end_children, run, on_error="ignore")
+            ask_all(client, _end_children, run)
