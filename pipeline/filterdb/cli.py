@@ -23,6 +23,9 @@ ROOMS: Final = (data, analysis, figures, report, probe, exchange)
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_FEWER_SEARCHES: Final = (50_000, 20, 20)
+"""When to search for garbage: as usual, Python spends an eighth of loading pandas on it, and finds none."""
+
 
 @app.callback(
     invoke_without_command=True,
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    gc.set_threshold(*_FEWER_SEARCHES)
     # What is still there when Python ends is not searched for garbage: that takes longer than to leave.
     atexit.register(gc.freeze)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import os
 import resource
@@ -36,6 +37,8 @@ def main(channel: Connection, lifeline: int) -> None:
         A pipe that the parent never writes to; it ends when the parent does.
     """
     _end_with(lifeline)
+    # There is no garbage in what is loaded, and searching for it takes a tenth of the time.
+    gc.set_threshold(50_000, 20, 20)
     # Whatever a library prints is no result.
     os.dup2(2, 1)
     with contextlib.suppress(EOFError, ConnectionError):
