@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import subprocess
+import warnings
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
@@ -24,6 +25,8 @@ def call(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         mock.patch("signal.signal"),
         mock.patch("os._exit", _leave),
         mock.patch("atexit.register"),
+        mock.patch("gc.set_threshold"),
+        mock.patch("warnings.formatwarning", warnings.formatwarning),
         contextlib.chdir(cwd),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Annotated, Final, NoReturn
 
@@ -16,7 +17,7 @@ import typer
 from filterdb import __version__
 from filterdb.commands import analysis, data, exchange, figures, probe, report
 from filterdb.commands.shared import Interrupted, app, show
-from filterdb.errors import FilterDBError, OutputError
+from filterdb.errors import FilterDBError, OutputError, UnseenValueWarning
 
 ROOMS: Final = (data, analysis, figures, report, probe, exchange)
 """Where the commands are; to load them is to add them."""
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = _warning
     gc.set_threshold(*_FEWER_SEARCHES)
     # What is still there when Python ends is not searched for garbage: that takes longer than to leave.
     atexit.register(gc.freeze)
@@ -59,6 +61,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Interrupted as interrupted:
         print(f"filterdb: interrupted; {interrupted.what}", file=sys.stderr)
         sys.exit(128 + interrupted.args[0])
+
+
+_plain_warning: Final = warnings.formatwarning
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    if issubclass(category, UnseenValueWarning):
+        return f"filterdb: warning: {message}\n"
+    return _plain_warning(message, category, filename, lineno, line)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

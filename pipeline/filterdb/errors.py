@@ -20,7 +20,8 @@
     │   └── CorruptDataError  the content contradicts itself or its checksums
     └── OutputError           the place to write to: not writable, full, or in use
 
-A message says what was found, where, what was expected, and what to do next.
+A message says what was found, where, what was expected, and what to do next. What may be meant so, and is
+more likely a mistake, is an :class:`UnseenValueWarning`.
 """
 
 from __future__ import annotations
@@ -148,6 +149,10 @@ class CorruptDataError(StoreError):
 
 class OutputError(FilterDBError):
     """The place to write to is not writable, full, or in use by another run."""
+
+
+class UnseenValueWarning(UserWarning):
+    """An expression compares a column with a text that no record has there."""
 
 
 def printable(text: str) -> str:

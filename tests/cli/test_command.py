@@ -167,3 +167,17 @@ def test_what_a_terminal_would_obey_is_shown_and_not_sent(tmp_path: Path) -> Non
     assert r"red\x1b[31m\nname" in done.stdout
     refused = filterdb("info", "no\x1b[31mfile", cwd=tmp_path)
     assert "\x1b" not in refused.stderr
+
+
+def test_a_misspelt_text_in_a_condition_is_one_line_on_standard_error(
+    small_zoo: Path, tmp_path: Path
+) -> None:
+    metadata = small_zoo / "models.csv"
+    assert (
+        filterdb("extract", small_zoo, "--metadata", metadata, "--out", "d.h5", cwd=tmp_path).returncode == 0
+    )
+    where = "Task in ('Segmentation', 'Clasification')"
+    done = filterdb("subset", "d.h5", "--where", where, "--out", "s.h5", cwd=tmp_path, PYTHONWARNINGS="")
+    assert done.returncode == 0
+    said = "filterdb: warning: no record has 'Clasification' in Task; did you mean 'Classification'?\n"
+    assert done.stderr == said

@@ -263,6 +263,7 @@ CELLS = {
     with_=st.sampled_from([None, "text", "number", "flag"]),
 )
 @settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore::filterdb.errors.UnseenValueWarning")
 def test_groups_partition_the_records_that_have_values(
     rows: list[dict[str, Any]], by: str, with_: str | None
 ) -> None:

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filterdb.errors import ColumnError, UsageError
+from filterdb.errors import ColumnError, UnseenValueWarning, UsageError
 from filterdb.schema import INDEX
 from filterdb.shift import evaluate, expressions
+
+# Tables of a few records lack most values that are asked for.
+pytestmark = pytest.mark.filterwarnings("ignore::filterdb.errors.UnseenValueWarning")
 
 NAN = float("nan")
 
@@ -488,3 +491,33 @@ def test_a_large_frame_is_quick() -> None:
     result = evaluate("(x > 0.5) & (t == 'a') or t in ('c', 'b')", table)
     assert time.perf_counter() - before < 5
     assert result.sum() == np.count_nonzero((table["x"] > 0.5) | (table["t"] == "b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Task == 'Detektion'", "no record has 'Detektion' in Task; did you mean 'Detection'?"),
+        ("'x' != `Visual Category`", "no record has 'x' in `Visual Category`"),
+        ("op_set > 3 and not Task in ('Detection', 'GAN')", "no record has 'GAN' in Task"),
+        ("Task == '\x1b[31m'", r"no record has '\x1b[31m' in Task"),
+    ],
+)
+def test_a_text_that_no_record_has_is_warned_of(text: str, said: str) -> None:
+    with pytest.warns(UnseenValueWarning) as caught:
+        evaluate(text, frame())
+    assert [str(warning.message) for warning in caught] == [said]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Task in ('Detection', 'Classification')",
+        "Task < 'A'",
+        "op_set == 99",
+        "nothing == 'x'",
+        "Task == Task",
+    ],
+)
+def test_what_is_there_or_no_text_is_not_warned_of(text: str) -> None:
+    evaluate(text, frame())

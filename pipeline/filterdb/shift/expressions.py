@@ -4,12 +4,15 @@ They come from command lines and from configurations that people pass on, so not
 they are parsed, and the few kinds of nodes that are listed here are computed with numpy; all others are
 refused. A value that is missing, or that is no finite number, makes a comparison missing too: it is not
 False. ``and``, ``or`` and ``not`` follow Kleene's logic, where ``missing and False`` is False.
+
+A text that no record has is compared all the same, and warned of: it is most often misspelt.
 """
 
 from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from filterdb.errors import ColumnError, UsageError
+from filterdb.errors import ColumnError, UnseenValueWarning, UsageError, nearest, printable
 from filterdb.shift.columns import Values, column, column_names, plain_values, shortened
 from filterdb.shift.parsing import ALLOWED, Parsed, parse
 
@@ -206,6 +209,9 @@ class _Reader:
             elif type(operator) in _OPERATORS:
                 b = self.value(right)
                 self.check_alike(left, a, right, b)
+                if isinstance(operator, ast.Eq | ast.NotEq):
+                    self.check_seen(left, a, b)
+                    self.check_seen(right, b, a)
                 data = np.asarray(_OPERATORS[type(operator)](a.data, b.data), dtype=bool)
             else:
                 raise self.refused(node, operator)
@@ -222,8 +228,20 @@ class _Reader:
                 raise self.error(f"{self.piece(entry)} in a list is not allowed", "constants")
             choice = self.value(entry)
             self.check_alike(left, a, entry, choice)
+            self.check_seen(left, a, choice)
             choices.add(choice.data.item())
         return np.asarray(np.vectorize(choices.__contains__, otypes=[bool])(a.data))
+
+    def check_seen(self, node: ast.expr, values: Values, choice: Values) -> None:
+        """Warn of a text that is not among those of a column."""
+        if choice.kind != "O" or choice.data.ndim or not values.data.ndim:
+            return
+        text, seen = choice.data.item(), set(values.data[~values.missing].tolist())
+        if seen and text not in seen:
+            close = nearest(text, seen) if len(text) <= 200 else None
+            hint = f"; did you mean {close!r}?" if close else ""
+            what = f"no record has {shortened(text)!r} in {self.piece(node)}{hint}"
+            warnings.warn(printable(what), UnseenValueWarning, stacklevel=2)
 
     def check_alike(self, left: ast.expr, a: Values, right: ast.expr, b: Values) -> None:
         if (a.kind == "O") != (b.kind == "O"):
