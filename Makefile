@@ -65,7 +65,7 @@ test-browser: $(VENV)/.browser  ## look at the report in a headless Chromium (De
 	$(PYTEST) -m browser tests/browser
 
 soak: $(VENV)/.dev  ## run the long sweeps
-	$(PYTEST) -m soak --timeout 7200
+	$(PYTEST) -m soak --timeout 7200 -o faulthandler_timeout=7500
 
 bench: $(VENV)/.dev $(VENV)-oracles/.ready  ## measure speed and memory, and write docs/benchmarks.md (PARTS=Probes: only that)
 	$(BIN)/python benchmarks/run.py $(PARTS)

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from filterdb.testing import conv_net, write_model
+from watchdog import Watchdog
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # With xdist, tests run in its workers; the process that hands them out may wait for long.
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        session.config.pluginmanager.register(Watchdog(session.config))
 
 
 @pytest.fixture(scope="session")

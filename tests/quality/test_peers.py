@@ -39,6 +39,11 @@ def test_a_layer_of_unknown_depth_has_peers_of_any_depth() -> None:
     assert (found.rows.tolist(), found.factor) == ([0, 1], 2)
 
 
+def test_layers_without_filters_are_like_the_smallest() -> None:
+    assert len(find_peers(5, 2, np.array([0, 0, 0]), deep(2, 2, 2), least=3).rows) == 3
+    assert find_peers(0, 2, np.array([1, 2, 900]), deep(2, 2, 2), least=2).rows.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("value", "others", "percentile"),
     [

@@ -96,8 +96,8 @@ def end_with_children(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         with contextlib.suppress(psutil.Error):
             one.kill()
     for process in processes:
-        process.wait()
-    psutil.wait_procs(below)
+        process.wait(30)
+    psutil.wait_procs(below, timeout=30)
 
 
 def wait_until(reached: Callable[[], object], what: str, seconds: float = 120) -> None:

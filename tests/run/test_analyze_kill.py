@@ -48,6 +48,12 @@ def one_record_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scans, "BATCH_ROWS", 1)
 
 
+def kill_all(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @dataclass
 class Deadly:
     """Runs jobs by another engine, and kills workers of it while they have jobs."""
@@ -74,7 +80,7 @@ class Deadly:
                 for pid in chosen:
                     os.kill(pid, signal.SIGSTOP)
                     self.killed.append(pid)
-                killers.append(threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGKILL) for pid in chosen]))
+                killers.append(threading.Timer(0.3, kill_all, [chosen]))
                 killers[0].start()
 
         results = self.engine.run(jobs, tell)
@@ -280,7 +286,7 @@ def kill_at(process: subprocess.Popen[str], reached: Callable[[], bool], *, grou
         if reached():
             workers = psutil.Process(process.pid).children(recursive=True)
             (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.communicate(timeout=60)
             assert psutil.wait_procs(workers, timeout=30)[1] == [], "a worker outlived the run"
             return process.returncode == -signal.SIGKILL
         time.sleep(0.0005)

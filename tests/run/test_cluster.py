@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import deadly
 import psutil
 import pytest
 from clusters import Cluster, running_cluster, said
+from distributed import Client
 from zoos import command, run, start, varied_zoo
 
 from filterdb import shift
@@ -130,6 +132,8 @@ def test_no_scheduler_is_wrong_usage_within_seconds(address: str, monkeypatch: p
     with pytest.raises(UsageError, match="no Dask scheduler answers"):
         list(run_on_dask(deadly.double, [1], site=Site(address), limits=LIMITS))
     assert time.monotonic() - begun < 60
+    # The garbage collector would close it in any thread, and that thread might wait for ever.
+    assert [made for made in gc.get_objects() if isinstance(made, Client) and made.status != "closed"] == []
 
 
 @pytest.mark.soak

@@ -84,7 +84,7 @@ def kill_at(process: subprocess.Popen[str], reached: Callable[[], bool], *, grou
         if reached():
             workers = psutil.Process(process.pid).children(recursive=True)
             (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.communicate(timeout=60)
             assert psutil.wait_procs(workers, timeout=15)[1] == [], "a worker outlived the run"
             return process.returncode == -signal.SIGKILL
         time.sleep(0.0005)

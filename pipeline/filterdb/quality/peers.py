@@ -59,8 +59,10 @@ def find_peers(
     rows = np.arange(len(sizes)) if decile is None else np.flatnonzero(deciles == decile)
     if len(rows) < least:
         return Peers(rows, math.inf)
-    # Whole numbers: n * factor is exact, and so is the border.
-    smaller, larger = np.minimum(sizes[rows], n), np.maximum(sizes[rows], n)
+    # Whole numbers: n * factor is exact, and so is the border. A layer without filters is like one
+    # of a single filter: results may come from anywhere.
+    ours, theirs = max(n, 1), np.maximum(sizes[rows], 1)
+    smaller, larger = np.minimum(theirs, ours), np.maximum(theirs, ours)
     factor = NEAR
     while np.count_nonzero(larger <= smaller * factor) < least:
         factor *= 2

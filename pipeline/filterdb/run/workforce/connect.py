@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -122,6 +124,7 @@ def _connect(scheduler: str) -> Any:
     from distributed import Client
 
     try:
+        _require_scheduler(scheduler)
         return Client(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(
@@ -130,6 +133,26 @@ def _connect(scheduler: str) -> Any:
             expected="an address such as tcp://10.0.0.1:8786",
             hint="start one with: dask scheduler",
         ) from error
+
+
+def _require_scheduler(address: str) -> None:
+    """Ask who is there, before a client is made.
+
+    One that finds no scheduler is left to the garbage collector, which closes it in whatever thread it runs
+    in, and waits there: for ever, if that is the thread that others wait for.
+    """
+    from distributed.core import rpc
+
+    async def ask() -> str:
+        async with rpc(address) as there:
+            found = await there.identity()
+        return str(found.get("type"))
+
+    # In a thread of its own: a notebook has a running loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        kind = pool.submit(asyncio.run, asyncio.wait_for(ask(), _CONNECT_SECONDS)).result()
+    if kind != "Scheduler":
+        raise ValueError(f"this is a {kind}")
 
 
 @contextlib.contextmanager
@@ -261,7 +284,10 @@ def ask_workers(client: Any, name: str, question: Callable[..., Any], *arguments
     while True:
         try:
             client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-            answers: dict[str, Any] = client.run(question, *arguments)
+            # As `client.run`, which waits for a worker that is stuck as long as that is stuck.
+            answers: dict[str, Any] = client.sync(
+                client._run, question, *arguments, callback_timeout=_WORKERS_SECONDS
+            )
         except OSError as error:
             if time.monotonic() > end:
                 raise FilterDBError(

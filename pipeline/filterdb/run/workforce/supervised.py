@@ -94,12 +94,13 @@ class Child(Generic[In, Out]):
         self._ready = False
         self._said = TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self.channel, theirs = Pipe()
-        lifeline, self._lifeline = os.pipe()
+        lifeline, ours = os.pipe()
+        self._lifeline = [ours]
         try:
             self._process = _start(theirs.fileno(), lifeline, self._said)
         except BaseException:
             self.channel.close()
-            os.close(self._lifeline)
+            os.close(ours)
             self._said.close()
             raise
         finally:
@@ -170,7 +171,9 @@ class Child(Generic[In, Out]):
         self._process.kill()
         self._process.wait()
         self.channel.close()
-        os.close(self._lifeline)
+        # On a Dask worker, two threads may end a child at once: a number closed twice may be another's.
+        with contextlib.suppress(IndexError):
+            os.close(self._lifeline.pop())
         self._said.close()
 
     def _answer(self, kind: str, value: Any) -> Done[In, Out]:
