@@ -168,6 +168,7 @@ def test_the_same_question_is_fresh_another_replaces_it_and_a_download_is_never_
     assert {one.name for one in tmp_path.iterdir()} == {"download.h5", "part.h5", "part.h5.json"}
 
 
+@pytest.mark.filterwarnings("ignore:no record has 'Nothing':filterdb.errors.UnseenValueWarning")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
