@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -143,6 +144,40 @@ def test_a_bomb_of_anchors_stays_small(tmp_path: Path) -> None:
     message = complaint("\n".join([*lines, "zoo: *t"]), tmp_path)
     assert len(message) < 10_000
     assert time.monotonic() - start < 20
+
+
+def test_mappings_that_are_merged_twice_at_every_level_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {k: 1}", *(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40))]
+    start = time.monotonic()
+    assert "more than 10,000 keys are merged" in complaint("\n".join(lines), tmp_path)
+    assert time.monotonic() - start < 20
+
+
+def test_mappings_may_be_merged(tmp_path: Path) -> None:
+    text = "extract: &e {timeout: 3}\nprobe: {<<: *e}"
+    assert load(text, tmp_path).probe.timeout == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zoo: {" + ",".join(map(str, range(60_000))) + "}",
+        "name: 1" + ":59" * 340_000,
+        "name: 0x" + "f" * 20_000,
+        "name: 0." + "1:00" * 200_000,
+    ],
+    ids=["keys", "sixties", "digits", "fractions"],
+)
+def test_what_takes_the_square_of_its_length_is_no_configuration(text: str, tmp_path: Path) -> None:
+    start = time.monotonic()
+    assert len(complaint(text, tmp_path)) < 10_000
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("tag", ["timestamp", "int", "bool", "float", "set", "omap"])
+def test_a_value_that_does_not_fit_its_tag_is_refused(tag: str, tmp_path: Path) -> None:
+    for value in ("x", "''", "2001-99-99"):
+        assert re.search("^name = |no YAML", complaint(f"name: !!{tag} {value}", tmp_path))
 
 
 def test_an_anchor_that_holds_itself_is_refused(tmp_path: Path) -> None:

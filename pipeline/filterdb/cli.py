@@ -58,6 +58,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             # HDF5 cannot forget a file that it failed to write: it tries again when Python ends, and crashes.
             os._exit(error.exit_code)
         sys.exit(error.exit_code)
+    except MemoryError:
+        short = FilterDBError("there is not enough memory", hint="fewer workers or threads take less")
+        print(f"filterdb: {short}", file=sys.stderr, flush=True)
+        sys.exit(short.exit_code)
     except Interrupted as interrupted:
         print(f"filterdb: interrupted; {interrupted.what}", file=sys.stderr)
         sys.exit(128 + interrupted.args[0])

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from filterdb import schema
@@ -194,6 +198,43 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         join_metadata(ABC, tmp_path / "absent.csv")
     with pytest.raises(MetadataError, match="cannot be read"):
         join_metadata(ABC, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["models.csv", "models.parquet"])
+def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MetadataError, match="no regular file"):
+        join_metadata(ABC, tmp_path / name)
+
+
+NOTES = {
+    "empty": "{}",
+    "a list": "[]",
+    "an index": '{"index_columns": [5], "columns": [], "column_indexes": []}',
+    "a range": '{"index_columns": [{"kind": "range", "start": 0, "stop": "x", "step": 0, "name": null}],'
+    ' "columns": [], "column_indexes": []}',
+    "nested": "[" * 100_000,
+    "a decimal": '{"index_columns": [], "columns": [], "column_indexes": [{"name": null, "field_name": null,'
+    ' "pandas_type": "decimal", "numpy_type": "zzz", "metadata": {}}]}',
+    "a time zone": '{"index_columns": ["Name"], "columns": [{"name": "Name", "field_name": "Name",'
+    ' "pandas_type": "datetimetz", "numpy_type": "period[zz]", "metadata": {"timezone": 5}}],'
+    ' "column_indexes": []}',
+}
+
+
+@pytest.mark.parametrize("notes", NOTES.values(), ids=NOTES)
+def test_notes_of_pandas_that_are_none_are_no_crash(notes: str, tmp_path: Path) -> None:
+    table = pa.table({"Name": ["a"]}).replace_schema_metadata({"pandas": notes})
+    pq.write_table(table, tmp_path / "models.parquet")
+    with contextlib.suppress(MetadataError):
+        assert join_metadata(ABC, tmp_path / "models.parquet").has_row == (True, False, False)
+
+
+def test_a_parquet_of_more_rows_than_there_can_be_models_is_refused(tmp_path: Path) -> None:
+    names = pa.array(["x" * 100]).take(pa.array(np.zeros(5_000_000, np.int32)))
+    pq.write_table(pa.table({"Name": names}), tmp_path / "models.parquet", compression="zstd")
+    with pytest.raises(MetadataError, match="5,000,000 rows"):
+        join_metadata(ABC, tmp_path / "models.parquet")
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:

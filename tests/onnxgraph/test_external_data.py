@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,34 @@ def test_a_bad_file_that_no_convolution_needs_costs_nothing(folder: Path) -> Non
     record, blocks = read_layers(write_model(folder / "m.onnx", model))
     assert len(blocks) == 2
     assert not record.skipped
+
+
+def test_a_file_of_many_names_is_mapped_and_read_once(folder: Path) -> None:
+    model = conv_net(SHAPES)
+    data = b"".join(weight.raw_data for weight in model.graph.initializer)
+    (folder / "w.bin").write_bytes(data)
+    offset = 0
+    for weight, location in zip(model.graph.initializer, ["w.bin", ".//./w.bin"], strict=True):
+        length = len(weight.raw_data)
+        point_outside(weight, location, offset=offset, length=length)
+        offset += length
+    path = write_model(folder / "m.onnx", model)
+    with open_model(path) as opened:
+        assert opened.size == path.stat().st_size + len(data)
+        assert len(opened.extract(Kernel(3, 3), lambda *_: None).layers) == 2
+        assert [location for location, _ in opened.stamps] == ["", "w.bin"]
+
+
+def test_a_file_that_cannot_be_mapped_costs_its_layer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: int, size: int, **options: Any) -> mmap.mmap:
+        if size == (folder / "w.bin").stat().st_size:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return real(handle, size, **options)
+
+    path = write_model(folder / "m.onnx", outside(folder, "w.bin"))
+    real = mmap.mmap
+    monkeypatch.setattr("filterdb.onnxgraph.files.mmap.mmap", fail)
+    assert "cannot be mapped into memory" in read_layers(path)[0].skipped[0].reason
 
 
 def test_external_data_may_lie_under_another_root(folder: Path, tmp_path: Path) -> None:

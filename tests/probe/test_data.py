@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from models import classifier, images, write
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from damaged_arrays import HEADERS, npy, patched
 from filterdb.errors import UsageError
 from filterdb.probe import cka, saturation, sparsity
 from filterdb.probe.data import Source, encode, open_data
@@ -125,6 +128,49 @@ def test_damaged_files_and_pickles_are_refused(tmp_path: Path, name: str, conten
         np.savez(tmp_path / name, x=pickled)
     with pytest.raises(UsageError, match="cannot be read"):
         opened(tmp_path / name)
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_headers_that_are_none_are_refused(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "d.npy").write_bytes(npy(header))
+    patched(tmp_path / "d.npz", npy(header))
+    for name in ("d.npy", "d.npz"):
+        with pytest.raises(UsageError) as caught:
+            opened(tmp_path / name)
+        assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize("options", [{"encrypted": True}, *({"method": n} for n in (8, 12, 14, 99))], ids=str)
+def test_archives_that_cannot_be_unpacked_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    patched(tmp_path / "d.npz", npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 9)}"), **options)
+    with pytest.raises(UsageError, match="cannot be read"):
+        opened(tmp_path / "d.npz")
+
+
+def test_an_archive_that_stands_for_more_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "d.npz", x=np.zeros((1_000, 1, 8, 8), np.float32))
+    assert len(opened(tmp_path / "d.npz")) == 1_000
+    monkeypatch.setattr("filterdb.probe.data._memory", lambda: 200_000)
+    with pytest.raises(UsageError, match="its arrays take 256,128 bytes, more than this machine's memory"):
+        opened(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("name", ["d.npy", "d.npz"])
+def test_pipes_are_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match="no regular file"):
+        opened(tmp_path / name)
+
+
+def test_one_long_label_does_not_make_all_of_them_long(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("x" * 100_000 + "\ny" * 999)
+    with pytest.raises(UsageError, match="the labels are too long"):
+        encode(path, opened(images(1_000)))
+    path.write_text("x" * 1_000 + "\ny" * 999)
+    assert encode(path, opened(images(1_000))).tolist() == [0, *[1] * 999]
 
 
 @pytest.fixture

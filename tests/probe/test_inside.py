@@ -12,7 +12,7 @@ from models import activations, classifier, image_input, images, output, write
 from onnx import TensorProto, helper
 
 from filterdb.errors import ModelError, UsageError
-from filterdb.onnxgraph import read_model
+from filterdb.onnxgraph import Limits, read_model
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe import saturation
 from filterdb.probe.engine import Activations, batches
@@ -274,3 +274,19 @@ def test_a_file_that_lists_its_nodes_out_of_order_is_ordered(tmp_path: Path) -> 
     assert [layer.name for layer in inside.layers] == [
         "body.0", "bn", "relu", "body.1", "relu_1", "pool", "flat", "head",
     ]  # fmt: skip
+
+
+def test_functions_that_double_at_every_level_are_refused_before_they_are_inlined(tmp_path: Path) -> None:
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    functions = [
+        helper.make_function("local", "F0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], imports)
+    ]
+    for level in range(1, 40):
+        calls = [
+            helper.make_node(f"F{level - 1}", [a], [b], domain="local") for a, b in (("a", "t"), ("t", "b"))
+        ]
+        functions.append(helper.make_function("local", f"F{level}", ["a"], ["b"], calls, imports))
+    graph = graph_of([helper.make_node("F39", ["x"], ["y"], domain="local")])
+    path = write(tmp_path / "m.onnx", model_of(graph, domains=["local"], functions=functions))
+    with pytest.raises(ModelError, match="more than 20000 nodes"):
+        open_inside(path, limits=Limits(nodes=20_000))

@@ -10,6 +10,7 @@ import pickle  # noqa: TID251 - to write what must not be read
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from onnx import helper
 from safetensors.numpy import save_file
 
 import reference
+from damaged_arrays import HEADERS, npy, patched
 from filterdb import measure_quality
 from filterdb.config import demo_folder
 from filterdb.errors import FilterDBError, ModelError, NotAModelError, UsageError, WeightError
@@ -304,6 +306,7 @@ ENTRY = {"dtype": "F32", "shape": [1, 1, 3, 3], "data_offsets": [0, 36]}
         safetensors_of({"a": ENTRY | {"data_offsets": [0, 36, 72]}}, b"\0" * 72),
         safetensors_of({"a": ENTRY | {"shape": [1 << 40, 1 << 40, 3, 3]}}, b"\0" * 36),
         safetensors_of({"a": ENTRY | {"shape": [-1, -1, 3, 3]}}, b"\0" * 36),
+        safetensors_of({"a": ENTRY | {"shape": [10**4_000, 1, 3, 3]}}, b"\0" * 36),
         safetensors_of({"a": ENTRY | {"shape": [1.0, True, 3, 3]}}, b"\0" * 36),
         safetensors_of({"a": ENTRY | {"shape": "1133"}}, b"\0" * 36),
     ],
@@ -400,6 +403,43 @@ def test_damaged_files_of_arrays_are_refused_by_name(tmp_path: Path, content: by
     with pytest.raises(NotAModelError) as refused:
         measure_quality(path)
     assert refused.value.where == str(path)
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+def test_headers_that_are_none_are_refused(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "w.npy").write_bytes(npy(header))
+    patched(tmp_path / "w.npz", npy(header))
+    with pytest.raises(NotAModelError):
+        measure_quality(tmp_path / "w.npy")
+    # An archive may hold arrays that are no weights.
+    if header not in (HEADERS["objects"], HEADERS["many types"]):
+        with pytest.raises(NotAModelError):
+            measure_quality(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("options", [{"encrypted": True}, *({"method": n} for n in (8, 12, 14, 99))], ids=str)
+def test_archives_that_cannot_be_unpacked_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    patched(tmp_path / "w.npz", npy_of((1, 1, 3, 3), bytes(36)), **options)
+    with pytest.raises(ModelError, match="cannot be read"):
+        measure_quality(tmp_path / "w.npz")
+
+
+def test_an_archive_of_many_arrays_is_listed_once(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        for place in range(3_000):
+            archive.writestr(f"{place}.npy", npy_of((1, 1, 3, 3), bytes(36)))
+    start = time.monotonic()
+    assert len(measure_quality(tmp_path / "w.npz")) == 3_000
+    assert time.monotonic() - start < 30  # to list it for each of them takes minutes
+
+
+def test_a_tensor_of_a_million_axes_is_refused(tmp_path: Path) -> None:
+    entry = ENTRY | {"shape": [1 << 30] * 1_000_000}
+    (tmp_path / "m.safetensors").write_bytes(safetensors_of({"a": entry}, bytes(36)))
+    start = time.monotonic()
+    with pytest.raises(NotAModelError, match="1000000 axes"):
+        measure_quality(tmp_path / "m.safetensors")
+    assert time.monotonic() - start < 20
 
 
 def test_a_data_set_is_sent_where_data_sets_are_measured(tmp_path: Path) -> None:

@@ -159,6 +159,13 @@ def test_a_narrow_layer_of_many_channels_does_not_need_their_square_in_memory() 
     assert found["orthogonality"] == pytest.approx(1 - overlap / (12_000 * 11_999), rel=1e-9)
 
 
+def test_channels_that_take_hours_to_compare_have_no_orthogonality() -> None:
+    found = ours(np.ones((600_000, 1, 3, 3), np.float32))
+    assert math.isnan(found["orthogonality"])
+    assert found["n"] == 600_000
+    assert "too many to compare" in str(found["reason"])
+
+
 def test_metrics_are_plain_numbers_and_texts() -> None:
     assert {type(value) for value in ours(weight_of("trained", 8, 8)).values()} == {int, float, str}
 

@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as arrays
 from filterdb.errors import CorruptDataError, StoreError, UnsafeFileError
 from filterdb.store.published.objects import read_object_array
 
-CELLS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
+INTEGERS = st.integers(-(2**63), 2**64 - 1)
+CELLS = st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | st.text(max_size=6)
 ARRAYS = arrays.arrays(object, arrays.array_shapes(min_dims=1, max_dims=2, max_side=5), elements=CELLS)
 
 

@@ -259,9 +259,11 @@ class _Folder:
         return MappingProxyType(_ByAxis({name: Shifts.of(name, one) for name, one in found.items()}))
 
     def _table(self, name: str) -> pd.DataFrame:
+        from filterdb.run.analysis.results import read_table
+
         self._require_unchanged()
         try:
-            return pd.read_parquet(self.path / f"{name}.parquet")
+            return read_table(self.path / f"{name}.parquet", most_rows=len(self.measured.cube))
         except (OSError, ValueError) as error:
             raise self._damaged(str(error)) from error
 

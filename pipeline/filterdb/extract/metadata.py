@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ from typing import Any, Final
 import pandas as pd
 
 from filterdb import schema
-from filterdb.errors import MetadataError, nearest
+from filterdb.errors import CorruptDataError, MetadataError, nearest
 from filterdb.extract.discover import relative_stem
+from filterdb.opening import open_regular
 from filterdb.text import clean_text
 from filterdb.types import ModelSource
 
+_MOST_ROWS = 1 << 22
+_NO_NOTES = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError)
 _EXACT = 1 << 53
 """Integers up to here survive as float64, which is what a column with missing numbers becomes."""
 
@@ -75,7 +79,8 @@ def join_metadata(sources: Sequence[ModelSource], path: Path | None) -> Metadata
         [names[row] if row >= 0 else source.name for row, source in zip(rows, sources, strict=True)],
         dtype="str",
     )
-    unused = [name for row, name in enumerate(names) if row not in set(rows)]
+    used = set(rows)
+    unused = [name for row, name in enumerate(names) if row not in used]
     return Metadata(
         frame=frame,
         has_row=tuple(row >= 0 for row in rows),
@@ -108,7 +113,7 @@ def _without_suffix(names: pd.Series[Any]) -> pd.Series[Any]:
 def _load(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path).rename(columns=lambda column: str(column).strip())
+            return _load_parquet(path)
         return _load_csv(path)
     except FileNotFoundError:
         raise MetadataError("no such file", where=path, expected="a CSV or Parquet file") from None
@@ -122,9 +127,25 @@ def _load(path: Path) -> pd.DataFrame:
         raise MetadataError(f"the file is no table: {error}", where=path, expected="CSV in UTF-8") from error
 
 
+def _load_parquet(path: Path) -> pd.DataFrame:
+    # Arrow takes a while to load.
+    from filterdb.store.parquet import check_size
+
+    open_regular(path).close()
+    try:
+        check_size(path, most_rows=_MOST_ROWS)
+    except CorruptDataError as error:
+        raise ValueError(error.reason) from error
+    try:
+        return pd.read_parquet(path).rename(columns=lambda column: str(column).strip())
+    except _NO_NOTES as error:
+        # What pandas says of notes in the file on how its columns were made, which anybody may write.
+        raise ValueError(f"its description of the columns cannot be read: {str(error)[:200]}") from error
+
+
 def _load_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file whose rows are as long as its header; pandas would shift or cut the others."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with open_regular(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as file:
         lines = csv.reader(file)
         header = [name.strip() for name in next(lines, [])]
         if not header:

@@ -15,14 +15,24 @@ import numpy as np
 from filterdb.onnxgraph.call import Call
 from filterdb.onnxgraph.tensors import Array
 
+_DOUBLE = 8
 
-def _elementwise(function: Callable[..., Any]) -> Callable[[Call], Sequence[Array]]:
+
+def _elementwise(function: Callable[..., Any], *, double: bool = False) -> Callable[[Call], Sequence[Array]]:
+    """Return an operator; ``double`` says that it computes in float64 whatever its inputs are."""
+
     def apply(call: Call) -> Sequence[Array]:
         arrays = [array for array in call.inputs if array is not None]
-        call.allow(np.broadcast_shapes(*(array.shape for array in arrays)), arrays[0].itemsize)
+        itemsize = _DOUBLE if double else _itemsize(arrays)
+        call.allow(np.broadcast_shapes(*(array.shape for array in arrays)), itemsize)
         return [np.asarray(function(*arrays)).astype(arrays[0].dtype, copy=False)]
 
     return apply
+
+
+def _itemsize(arrays: Sequence[Array]) -> int:
+    # Numpy makes float64 of integers where it needs to, as for a root.
+    return max(_DOUBLE if array.dtype.kind in "iub" else array.itemsize for array in arrays)
 
 
 def _divide(left: Array, right: Array) -> Array:
@@ -51,6 +61,8 @@ def _clip(call: Call) -> Sequence[Array]:
         low = np.array(attributes["min"].proto.f, array.dtype)
     if high is None and "max" in attributes:
         high = np.array(attributes["max"].proto.f, array.dtype)
+    given = [item for item in (array, low, high) if item is not None]
+    call.allow(np.broadcast_shapes(*(item.shape for item in given)), max(item.itemsize for item in given))
     if low is not None:
         array = np.maximum(array, low)
     return [array if high is None else np.minimum(array, high)]
@@ -58,7 +70,7 @@ def _clip(call: Call) -> Sequence[Array]:
 
 def _where(call: Call) -> Sequence[Array]:
     condition, yes, no = (call.array(place) for place in range(3))
-    call.allow(np.broadcast_shapes(condition.shape, yes.shape, no.shape), yes.itemsize)
+    call.allow(np.broadcast_shapes(condition.shape, yes.shape, no.shape), max(yes.itemsize, no.itemsize))
     return [np.where(condition, yes, no)]
 
 
@@ -67,7 +79,7 @@ OPERATORS: Mapping[str, Any] = {
     "Sub": _elementwise(np.subtract),
     "Mul": _elementwise(np.multiply),
     "Div": _elementwise(_divide),
-    "Pow": _elementwise(_power),
+    "Pow": _elementwise(_power, double=True),
     "Sum": _elementwise(lambda *arrays: reduce(np.add, arrays)),
     "Max": _elementwise(lambda *arrays: reduce(np.maximum, arrays)),
     "Min": _elementwise(lambda *arrays: reduce(np.minimum, arrays)),
@@ -80,9 +92,9 @@ OPERATORS: Mapping[str, Any] = {
     "Sqrt": _elementwise(np.sqrt),
     "Reciprocal": _elementwise(lambda array: 1 / array),
     "Relu": _elementwise(lambda array: np.maximum(array, 0)),
-    "Exp": _elementwise(_in_double(np.exp)),
-    "Log": _elementwise(_in_double(np.log)),
-    "Tanh": _elementwise(_in_double(np.tanh)),
+    "Exp": _elementwise(_in_double(np.exp), double=True),
+    "Log": _elementwise(_in_double(np.log), double=True),
+    "Tanh": _elementwise(_in_double(np.tanh), double=True),
     "Clip": _clip,
     "Where": _where,
 }

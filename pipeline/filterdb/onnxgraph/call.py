@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from filterdb.errors import WeightError
@@ -25,12 +25,15 @@ class Call:
         Reads tensors in its attributes.
     limit
         Most bytes of one result.
+    pay
+        Told of work that is far more than its results are large, and refuses it where it is too much.
     """
 
     node: Node
     inputs: Sequence[Array | None]
     tensors: TensorReader
     limit: int
+    pay: Callable[[int], None]
 
     @property
     def name(self) -> str:

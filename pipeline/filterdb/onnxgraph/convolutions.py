@@ -11,6 +11,8 @@ MICROSOFT = "com.microsoft"
 _BLOCKED = "com.microsoft.nchwc"
 _TRANSPOSED = re.compile(r"Conv\w*Transpose|Deconv")
 _LIKE_CONV = re.compile(r"Conv(?!ert)")
+# No operator has a longer name, and a search for "Conv...Transpose" takes the square of what it looks at.
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def classify(node: Node) -> Convolution | None:
     kind = _KINDS.get(node.op)
     if kind is not None:
         return kind
-    if _TRANSPOSED.search(node.op):
+    if _TRANSPOSED.search(node.op[:_LONGEST]):
         return Convolution(refused="a transposed convolution", planar=False)
     if node.op.startswith("DeformConv"):
         return Convolution(refused="a deformable convolution", planar=False)

@@ -31,7 +31,8 @@ _KINDS: tuple[tuple[re.Pattern[bytes], str, str | None], ...] = (
     (re.compile(rb"(?s).{4}TFL3"), "a TensorFlow Lite model", "convert it with tf2onnx"),
     (re.compile(rb"\s*[{\[]"), "a JSON document", None),
     (
-        re.compile(rb"\s*(#[^\n]*\s+)*[a-z_]+\s*(:|\{|<)"),
+        # A comment ends with its line alone: many "# " in one line must not be tried in every way.
+        re.compile(rb"\s*(?:#[^\n]*\n\s*)*[a-z_]+\s*[:{<]"),
         "text, perhaps a model in protobuf's text format",
         "onnx.save(onnx.load(path, format='textproto'), 'model.onnx')",
     ),

@@ -38,6 +38,8 @@ class MappedFile:
         self.stamp, size = FileStamp.of(info), info.st_size
         try:
             self._map = mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else None
+        except (OSError, OverflowError) as error:
+            raise ModelError(f"a file of {size} bytes cannot be mapped into memory: {error}") from error
         finally:
             os.close(handle)
         self.view = memoryview(self._map if self._map is not None else b"")
@@ -119,12 +121,14 @@ class ExternalFiles:
 
     def file(self, location: str) -> MappedFile:
         """Return the file, or raise what is wrong with it, every time."""
-        if location not in self._files:
+        # A file has many names: a, ./a, .//a. Each would be mapped, and hashed.
+        name = str(PurePosixPath(location))
+        if name not in self._files:
             try:
-                self._files[location] = self._open(location)
+                self._files[name] = self._open(location)
             except ModelError as error:
-                self._files[location] = error
-        found = self._files[location]
+                self._files[name] = error
+        found = self._files[name]
         if isinstance(found, ModelError):
             raise found.with_traceback(None)
         return found
@@ -208,7 +212,7 @@ def identity(model: MappedFile, external: ExternalFiles, locations: Iterable[str
     names = sorted(set(locations))
     if not names:
         return own.hex(), size
-    digest = hashlib.sha256(own)
+    digest, marks = hashlib.sha256(own), dict[MappedFile, bytes]()
     for name in names:
         mark = _REFUSED
         try:
@@ -216,7 +220,9 @@ def identity(model: MappedFile, external: ExternalFiles, locations: Iterable[str
         except ModelError:
             pass
         else:
-            mark, size = file.sha256(), size + file.size
+            if file not in marks:
+                marks[file], size = file.sha256(), size + file.size
+            mark = marks[file]
         encoded = name.encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "little") + encoded + len(mark).to_bytes(8, "little") + mark)
     return digest.hexdigest(), size

@@ -21,6 +21,10 @@ from filterdb.onnxgraph.tensors import Array, TensorReader
 _SMALL = 1 << 16
 _KEPT = 1 << 24
 _CONDITIONS = 16
+# What a step costs even where it makes no bytes, as Identity does: so a chain is not walked over and over.
+_STEP = 1 << 14
+# Most bytes that one weight may hold at a time, in largest constants.
+_LIVE = 3
 
 Plan: TypeAlias = list[tuple[Value, list[Value]]]
 
@@ -33,7 +37,7 @@ class Folder:
     tensors
         Reads what is stored.
     limits
-        Bounds of what one weight may cost.
+        Bounds of what one weight may cost, and all of them.
     """
 
     def __init__(self, tensors: TensorReader, limits: Limits) -> None:
@@ -43,6 +47,29 @@ class Folder:
         self._kept_bytes = 0
         self._decided: dict[Node, bool] = {}
         self._deciding = 0
+        self._spent = 0
+
+    def spend(self, steps: float) -> None:
+        """Take steps from what the model may cost as a whole.
+
+        Parameters
+        ----------
+        steps
+            How many; a fraction for what is cheaper than following a value to the one it is made of.
+
+        Raises
+        ------
+        WeightError
+            If there is not enough left.
+        """
+        self._pay(int(steps * _STEP))
+
+    def _pay(self, cost: int) -> None:
+        self._spent += cost
+        if self._spent > self._limits.model_bytes:
+            raise WeightError(
+                f"computing the weights of the model takes more than {self._limits.model_bytes} bytes"
+            )
 
     def array(self, value: Value) -> Array:
         """Return the value of a constant.
@@ -53,22 +80,28 @@ class Folder:
             If it is not constant, cannot be computed, or asks for too much.
         """
         target = self.source(value)
+        self.spend(1)
         plan = self._plan(target)
         uses = Counter(need for _, needs in plan for need in needs)
         uses[target] += 1
         results: dict[Value, Array] = {}
-        spent = 0
+        spent = live = 0
         for step, needs in plan:
             if step not in results:
                 made = self._compute(step, results, uses)
                 results.update(made)
-                spent += sum(array.nbytes for array in made.values())
+                size = sum(array.nbytes for array in made.values())
+                spent, live = spent + size, live + size
+                if step.node is not None and step not in self._kept:
+                    self._pay(size)
+                if live > _LIVE * self._limits.constant_bytes:
+                    raise WeightError(f"computing the weight holds {live} bytes at a time")
                 if spent > self._limits.fold_bytes:
                     raise WeightError(f"computing the weight takes more than {self._limits.fold_bytes} bytes")
             for need in needs:
                 uses[need] -= 1
-                if uses[need] == 0:
-                    results.pop(need, None)
+                if uses[need] == 0 and need in results:
+                    live -= results.pop(need).nbytes
         return results[target]
 
     def source(self, value: Value) -> Value:
@@ -92,6 +125,7 @@ class Folder:
             value, needs, waiting = stack[-1]
             item = next(waiting, None)
             if item is None:
+                self.spend(1)
                 plan.append((value, needs))
                 stack.pop()
             elif item not in seen:
@@ -116,7 +150,7 @@ class Folder:
         if node is None:
             raise WeightError(f"{value.name!r} has no value")
         arrays = [None if item is None else results[self.source(item)] for item in node.inputs]
-        made = evaluate(node, arrays, self._tensors, self._limits.constant_bytes)
+        made = evaluate(node, arrays, self._tensors, self._limits.constant_bytes, self._pay)
         found: dict[Value, Array] = {}
         for output, array in zip(node.outputs, made, strict=False):
             if output is not None and uses[output] > 0:

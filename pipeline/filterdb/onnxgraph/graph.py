@@ -5,7 +5,7 @@ Names are resolved here, once: after this, a value is an object that knows its p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -24,6 +24,10 @@ _BODYLESS = frozenset(AttributeProto.AttributeType.values()) - {
     AttributeProto.GRAPH,
     AttributeProto.GRAPHS,
 }
+_MOST_AXES = 64
+# What a longer name or a body costs, in short names.
+_LONG_NAME = 128
+_BODY = 8
 
 
 class Value:
@@ -221,6 +225,7 @@ class _Unfolder:
         self.model = model
         self.limits = limits
         self.graph = Graph()
+        self.names = 0
         self.functions = {
             (_domain(f.domain), f.name, getattr(f, "overload", "")): f for f in reversed(model.functions)
         }
@@ -250,7 +255,9 @@ class _Unfolder:
                 f"the model unfolds to more than {self.limits.nodes} nodes",
                 expected="functions that do not call each other over and over",
             )
+        self._charge(proto.input, len(proto.attribute))
         node = Node(proto, frame, len(nodes))
+        self._charge((), (len(node.op) + len(node.domain) + len(node.name)) // _LONG_NAME)
         nodes.append(node)
         for name in proto.output:
             value = frame.scope.get(name) if name else None
@@ -275,6 +282,7 @@ class _Unfolder:
             for body in _graphs(bound.proto):
                 frame = Frame(bound.frame, node, node.frame.opsets, node.frame.level + 1)
                 self._check_nesting(frame)
+                self._charge((), _BODY)
                 self._declare(frame, body, "state")
                 for output in frame.outputs:
                     if output is not None:
@@ -287,12 +295,14 @@ class _Unfolder:
         node.called = True
         frame = Frame(None, node, _opsets(function.opset_import), node.frame.level + 1)
         frame.function = function
+        self._charge(function.input, len(function.attribute_proto) + len(function.opset_import))
+        self._charge(function.output)
         defaults = {a.name: Bound(a, frame) for a in function.attribute_proto}
         frame.arguments = {**defaults, **node.attributes()}
         self._check_nesting(frame)
         for place, name in enumerate(function.input):
             frame.scope[name] = node.inputs[place] if place < len(node.inputs) else None
-        _declare_nodes(frame, function.node)
+        self._declare_nodes(frame, function.node)
         frame.outputs = [frame.find(name) for name in function.output]
         for outer, inner in zip(node.outputs, frame.outputs, strict=False):
             if outer is not None and inner is not None:
@@ -308,31 +318,46 @@ class _Unfolder:
                 expected="functions that do not call themselves",
             )
 
-    @staticmethod
-    def _declare(frame: Frame, graph: onnx.GraphProto, kind: Kind) -> None:
+    def _charge(self, names: Iterable[str], count: int = 0) -> None:
+        """Count names before they are made into anything: a short call may bring many, and long ones."""
+        self.names += count + sum(1 + len(name) // _LONG_NAME for name in names)
+        if self.names > self.limits.names:
+            raise UnsafeModelError(
+                f"the model unfolds to more than {self.limits.names} names of values",
+                expected="functions and bodies that are small, or not repeated over and over",
+            )
+
+    def _declare(self, frame: Frame, graph: onnx.GraphProto, kind: Kind) -> None:
+        if frame.level:  # what the model itself declares is no larger than its file
+            self._charge(info.name for info in graph.input)
+            self._charge(info.name for info in graph.output)
+            self._charge((tensor.name for tensor in graph.initializer), len(graph.initializer))
+            self._charge(sparse.values.name for sparse in graph.sparse_initializer)
         for info in graph.input:
             value = frame.scope[info.name] = Value(info.name, frame, kind)
-            if info.type.tensor_type.HasField("shape"):
-                value.shape = tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
+            shape = info.type.tensor_type.shape
+            if info.type.tensor_type.HasField("shape") and len(shape.dim) <= _MOST_AXES:
+                value.shape = tuple(dim.dim_value for dim in shape.dim)
         for tensor in graph.initializer:
             _store(frame, tensor.name, tensor)
         for sparse in graph.sparse_initializer:
             _store(frame, sparse.values.name, sparse)
-        _declare_nodes(frame, graph.node)
+        self._declare_nodes(frame, graph.node)
         frame.outputs = [frame.find(info.name) for info in graph.output]
+
+    def _declare_nodes(self, frame: Frame, nodes: Sequence[NodeProto]) -> None:
+        for node in nodes:
+            if frame.level:
+                self._charge(node.output)
+            for name in node.output:
+                if name and name not in frame.scope:
+                    frame.scope[name] = Value(name, frame, "node")
 
 
 def _store(frame: Frame, name: str, tensor: TensorProto | SparseTensorProto) -> None:
     value = Value(name, frame, "tensor")
     value.tensor = tensor
     frame.scope[name] = value
-
-
-def _declare_nodes(frame: Frame, nodes: Sequence[NodeProto]) -> None:
-    for node in nodes:
-        for name in node.output:
-            if name and name not in frame.scope:
-                frame.scope[name] = Value(name, frame, "node")
 
 
 def _graphs(attribute: AttributeProto) -> list[onnx.GraphProto]:

@@ -20,12 +20,16 @@ class Limits:
         Largest protobuf message to parse, weights left out.
     nodes
         Most nodes, with function bodies counted once per call.
+    names
+        Most names of values, attributes and bodies that the nodes bring along, counted as often as they.
     nesting
         Deepest nesting of bodies and function calls.
     constant_bytes
         Largest constant that folding may make, and the largest weight.
     fold_bytes
         Most bytes that the folding of one weight may produce in all its steps.
+    model_bytes
+        Most bytes that the folding of all weights together may produce.
     check_bytes
         Largest message that the ONNX checker is asked about.
     """
@@ -33,7 +37,9 @@ class Limits:
     file_bytes: int = 1 << 37
     message_bytes: int = 1 << 30
     nodes: int = 500_000
+    names: int = 1 << 23
     nesting: int = 64
     constant_bytes: int = 1 << 31
     fold_bytes: int = 1 << 34
+    model_bytes: int = 1 << 36
     check_bytes: int = 1 << 23

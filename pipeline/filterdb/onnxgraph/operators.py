@@ -40,7 +40,11 @@ _QONNX: Mapping[str, Operator] = {
 
 
 def evaluate(
-    node: Node, inputs: Sequence[Array | None], tensors: TensorReader, limit: int
+    node: Node,
+    inputs: Sequence[Array | None],
+    tensors: TensorReader,
+    limit: int,
+    pay: Callable[[int], None],
 ) -> Sequence[Array]:
     """Compute a node whose inputs are known.
 
@@ -54,13 +58,15 @@ def evaluate(
         Reads tensors in its attributes.
     limit
         Most bytes of one result.
+    pay
+        Told of work that is far more than its results are large, and refuses it where it is too much.
 
     Raises
     ------
     WeightError
         If it cannot be computed, or would be too large.
     """
-    call = Call(node, inputs, tensors, limit)
+    call = Call(node, inputs, tensors, limit, pay)
     with np.errstate(all="ignore"):
         try:
             return _operator(node)(call)

@@ -167,6 +167,9 @@ def open_inside(path: str | os.PathLike[str], *, limits: Limits | None = None) -
     try:
         loaded = load(path, root=None, limits=limits)
         _require_external(loaded)
+        if loaded.model.functions:
+            # onnx puts functions in place of their calls without any bound: see first that they have one.
+            unfold(loaded.model, limits)
         model = _inlined(loaded.model)
         graph = unfold(model, limits)
         measure(graph)

@@ -30,7 +30,7 @@ def dequantize_linear(call: Call) -> Sequence[Array]:
     """Compute ``(x - zero) * scale``, by tensor, by axis or by block."""
     array, scale, zero = call.array(0), call.array(1), call.optional(2)
     result = _output_type(call, scale.dtype)
-    call.allow(array.shape, 4)
+    call.allow(array.shape, max(4, result.itemsize))
     if _is_integer(array.dtype):
         steps = array.astype(np.int32)
         if zero is not None:
@@ -45,7 +45,7 @@ def quantize_linear(call: Call) -> Sequence[Array]:
     """Compute ``round(x / scale) + zero``, within the range of the result's type."""
     array, scale, zero = call.array(0), call.array(1), call.optional(2)
     dtype = zero.dtype if zero is not None else _output_type(call, np.dtype(np.uint8))
-    call.allow(array.shape, 4)
+    call.allow(array.shape, 8 if _is_integer(dtype) else 4)  # whole steps are rounded in float64
     values = array.astype(np.float32) / _spread(call, scale.astype(np.float32), array)
     if not _is_integer(dtype):
         return [saturate(values, dtype)]
@@ -64,7 +64,7 @@ def quant(call: Call) -> Sequence[Array]:
     if rounding is None or bits.size != 1 or not 1 <= float(bits.reshape(-1)[0]) <= 64:
         raise WeightError("Quant has an unknown rounding mode, or a bit width that is no number from 1 to 64")
     width = float(bits.reshape(-1)[0])
-    call.allow(np.broadcast_shapes(array.shape, scale.shape, zero.shape), array.itemsize)
+    call.allow(np.broadcast_shapes(array.shape, scale.shape, zero.shape), _widest(array, scale, zero))
     steps = array / scale + zero
     if signed and width == 1:
         steps = np.where(steps >= 0, 1, -1).astype(array.dtype)
@@ -78,7 +78,7 @@ def quant(call: Call) -> Sequence[Array]:
 def bipolar_quant(call: Call) -> Sequence[Array]:
     """Compute QONNX's ``BipolarQuant``: plus or minus the scale."""
     array, scale = call.array(0), call.array(1)
-    call.allow(np.broadcast_shapes(array.shape, scale.shape), array.itemsize)
+    call.allow(np.broadcast_shapes(array.shape, scale.shape), _widest(array, scale))
     return [(np.where(array >= 0, 1, -1).astype(array.dtype) * scale).astype(array.dtype, copy=False)]
 
 
@@ -97,6 +97,11 @@ def _spread(call: Call, parameter: Array, array: Array) -> Array:
         raise WeightError(f"{call.name} has scales of shape {list(parameter.shape)}, expected {expected}")
     places = np.arange(array.shape[axis]) // max(block, 1)
     return np.take(parameter, places, axis=axis)
+
+
+def _widest(*arrays: Array) -> int:
+    """Return the bytes of one value of a quotient or product: of integers, numpy may make float64."""
+    return max(8 if _is_integer(array.dtype) else array.itemsize for array in arrays)
 
 
 def _is_integer(dtype: np.dtype[Any]) -> bool:

@@ -7,6 +7,7 @@ terabytes.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,22 @@ from filterdb.onnxgraph.tensors import Array
 
 _MOST_BYTES = 1 << 27
 _SHAPE_BYTES = 1 << 13
+# Multiplications of one node: a few seconds. Fast ones go through BLAS, as only products of floats do.
+_MOST_WORK, _MOST_FAST_WORK = 1 << 32, 1 << 36
+# What a value costs where the evaluator runs through the values of a result in Python.
+_IN_PYTHON = 1 << 12
+_PRODUCTS = {"MatMul", "MatMulInteger", "QLinearMatMul", "Gemm"}
+# Which input is the kernel, and which of its axes is that of the results: one value takes all the others.
+_CONVOLUTIONS = {
+    "Conv": (1, 0), "ConvInteger": (1, 0), "ConvTranspose": (1, 1), "DeformConv": (1, 0),
+    "QLinearConv": (3, 0),
+}  # fmt: skip
+_POOLS = {"MaxPool", "AveragePool", "LpPool"}
+_SLOW = _POOLS | {
+    "Attention", "CausalConvWithState", "Col2Im", "DeformConv", "GRU", "GridSample", "LSTM",
+    "LinearAttention", "MaxRoiPool", "MaxUnpool", "RNN", "Resize", "ReverseSequence", "RoiAlign", "STFT",
+    "Upsample",
+}  # fmt: skip
 # Not the same every time, or not arithmetic.
 _REFUSED = {"Dropout", "ImageDecoder", "RegexFullMatch"}
 _PLAIN = {
@@ -95,11 +112,58 @@ def _check_size(call: Call, model: onnx.ModelProto) -> None:
     except Exception as error:
         raise WeightError(f"{call.name} does not fit its inputs: {error}") from error
     total = sum(array.nbytes for array in _given(call))
+    made = 0
     for output in inferred.graph.output:
         dims = output.type.tensor_type.shape.dim
         known = output.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
         if not known:
             raise WeightError(f"{call.name} is not computed: the size of its result is not known beforehand")
-        total += 8 * math.prod(dim.dim_value for dim in dims)
+        made += math.prod(dim.dim_value for dim in dims)
+    total += 8 * made
     if total > min(_MOST_BYTES, call.limit):
         raise WeightError(f"{call.name} is not computed: it would take {total} bytes")
+    work, fast = _work(call, made)
+    if work > (_MOST_FAST_WORK if fast else _MOST_WORK):
+        raise WeightError(f"{call.name} is not computed: it would take {work} multiplications")
+    # BLAS takes about a sixteenth of the time, and less.
+    call.pay(work // 16 if fast else work)
+
+
+def _work(call: Call, made: int) -> tuple[int, bool]:
+    """Return how many multiplications a node takes to make so many values, and whether they are fast."""
+    op, shapes = call.node.op, [() if array is None else array.shape for array in call.inputs]
+    if op in _PRODUCTS and shapes[0]:
+        transposed = op == "Gemm" and call.node.number("transA", 0)
+        inner = shapes[0][0 if transposed else -1]
+        return made * inner, call.array(0).dtype.kind == "f" and call.array(0).itemsize > 2
+    each = 1
+    if op in _CONVOLUTIONS:
+        place, axis = _CONVOLUTIONS[op]
+        kernel = shapes[place] if place < len(shapes) else ()
+        each = math.prod((*kernel[:axis], *kernel[axis + 1 :]))
+    elif op in _POOLS:
+        each = math.prod(call.node.numbers("kernel_shape"))
+    elif op == "LRN":
+        each = call.node.number("size", 1)
+    elif op == "Einsum":
+        return _einsum_work(call.node.text("equation"), shapes), False
+    elif op in ("Attention", "LinearAttention"):
+        each = max((math.prod(shape) for shape in shapes), default=1)
+    return made * (each + (_IN_PYTHON if op in _SLOW else 0)), False
+
+
+def _einsum_work(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Return how many combinations of indices a sum runs through, each letter counted once."""
+    sizes: defaultdict[str, int] = defaultdict(lambda: 1)
+    for term, shape in zip(equation.split("->")[0].split(","), shapes, strict=False):
+        letters = term.replace(" ", "")
+        before, dots, after = letters.partition("...")
+        named = [*before, *["."] * (len(shape) - len(before) - len(after) if dots else 0), *after]
+        around = 1
+        for letter, size in zip(named, shape, strict=False):
+            if letter == ".":
+                around *= size
+            else:
+                sizes[letter] = max(sizes[letter], size)
+        sizes["."] = max(sizes["."], around)
+    return math.prod(sizes.values())

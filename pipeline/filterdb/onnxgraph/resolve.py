@@ -25,6 +25,8 @@ _FIRST_INPUT = _SAME_SHAPE | {
     "GatherElements", "Expand", "Tile", "Pad", "Clip", "Trunc", "DepthToSpace", "SpaceToDepth",
 }  # fmt: skip
 _SHOWN = 12
+# Looking at a value that is not constant, in steps of folding.
+_GLANCE = 1 / 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class WeightFinder:
         if value is None:
             raise WeightError("the convolution has no weight")
         if not value.constant:
-            raise WeightError(_why_not_constant(value))
+            raise WeightError(self._why_not_constant(value))
         chain = self._chain(node, value)
         leaf = chain[-1][1]
         if leaf.node is not None and leaf.node.op in _GENERATORS:
@@ -118,17 +120,35 @@ class WeightFinder:
             raise WeightError("the weight's scale or zero point is not constant")
         return self._folder.array(value)
 
+    def _why_not_constant(self, value: Value) -> str:
+        direct = True
+        for item in _ancestors(value):
+            self._folder.spend(_GLANCE)
+            verb = "is" if direct else "is computed from"
+            if item.kind == "missing":
+                return f"the weight {verb} {item.name!r}, which is not defined in the file"
+            if item.kind == "input":
+                return f"the weight {verb} the graph input {item.name!r}, which has no value"
+            if item.kind == "state":
+                return f"the weight depends on {item.name!r}, which is a state of the body it is in"
+            if item.node is not None and item.node.op in RANDOM:
+                return f"the weight is random ({item.node.op})"
+            direct = False
+        return "the weight is computed from results that are not constant"
+
     def _chain(self, node: Node, value: Value) -> list[tuple[str, Value]]:
         """Return the steps from the convolution to the stored tensor that carries the most values."""
         steps: list[tuple[str, Value]] = []
         frame = node.frame
         while True:
+            self._folder.spend(1)
             value = self._folder.source(value)
             captured = value.frame.call is frame.call and value.frame.level < frame.level
             steps.append(("captured " + _label(value) if captured else _label(value), value))
             carriers = [] if value.node is None else _carriers(value.node)
             if not carriers:
                 return steps
+            self._folder.spend(len(carriers))
             frame = value.frame
             value = carriers[0] if len(carriers) == 1 else max(carriers, key=self._stored_values)
 
@@ -162,6 +182,7 @@ class WeightFinder:
             inner = value.node.inputs[0] if value.node.inputs else None
             if inner is None:
                 raise WeightError(f"{value.node.op} has no input")
+            self._folder.spend(1)
             if value.node.op == "Transpose":
                 permutations.append(value.node.numbers("perm"))
             value = self._folder.source(inner)
@@ -196,22 +217,6 @@ def _by_channel(parameter: Array, array: Array) -> Array:
     if parameter.shape != array.shape[:1]:
         raise WeightError(f"a scale or zero point of shape {list(parameter.shape)} does not fit the weight")
     return parameter.reshape(-1, *[1] * (array.ndim - 1))
-
-
-def _why_not_constant(value: Value) -> str:
-    direct = True
-    for item in _ancestors(value):
-        verb = "is" if direct else "is computed from"
-        if item.kind == "missing":
-            return f"the weight {verb} {item.name!r}, which is not defined in the file"
-        if item.kind == "input":
-            return f"the weight {verb} the graph input {item.name!r}, which has no value"
-        if item.kind == "state":
-            return f"the weight depends on {item.name!r}, which is a state of the body it is in"
-        if item.node is not None and item.node.op in RANDOM:
-            return f"the weight is random ({item.node.op})"
-        direct = False
-    return "the weight is computed from results that are not constant"
 
 
 def _ancestors(value: Value) -> Iterator[Value]:

@@ -33,6 +33,8 @@ SMALL_INTEGERS: Mapping[np.dtype[Any], int] = {
     np.dtype(ml_dtypes.uint2): 2,
 }
 """Whole numbers of less than a byte, and their bits."""
+MOST_AXES = 64
+"""More than numpy has; what has more has no shape worth multiplying."""
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -152,6 +154,8 @@ class TensorReader:
 
 def shape_of(tensor: TensorProto | SparseTensorProto) -> tuple[int, ...]:
     """Return the declared shape."""
+    if len(tensor.dims) > MOST_AXES:
+        raise WeightError(f"a tensor has {len(tensor.dims)} dimensions, more than {MOST_AXES}")
     shape = tuple(int(size) for size in tensor.dims)
     if any(size < 0 for size in shape):
         raise WeightError(f"a tensor has the shape {list(shape)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterdb.errors import UsageError, nearest
+from filterdb.opening import NO_ARCHIVE, NO_HEADER, map_array, open_regular
 from filterdb.probe.images import SUFFIXES, Digits, ImageFolder, labelled_files
 from filterdb.probe.options import Setup
 from filterdb.probe.runtime import Array, Port
@@ -92,19 +92,25 @@ def _read_arrays(path: Path) -> tuple[dict[str, Array], Array | None]:
 
 def _load(path: Path) -> Array:
     try:
-        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, ValueError, EOFError) as error:
+        return map_array(path)
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error, "an .npy file") from error
 
 
 def _opened(path: Path) -> Any:
     try:
         # numpy leaves a file open that only begins as an archive does.
-        with zipfile.ZipFile(path):
-            pass
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+        if size > _memory():
+            raise ValueError(f"its arrays take {size:,} bytes, more than this machine's memory")
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error, "an .npz file") from error
+    except (OSError, ValueError, *NO_ARCHIVE) as error:
+        raise _unreadable(path, error, "an .npz file, or .npy, which is read in parts") from error
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _unreadable(path: Path, error: Exception, expected: str) -> UsageError:
@@ -116,8 +122,9 @@ def _unreadable(path: Path, error: Exception, expected: str) -> UsageError:
 def _member(stored: Any, name: str, path: Path) -> Array:
     try:
         return np.asarray(stored[name])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"the array {name!r} cannot be read: {error}", where=path) from error
+    except (OSError, *NO_ARCHIVE, *NO_HEADER) as error:
+        # What numpy says of a header may be as long as the header.
+        raise UsageError(f"the array {name!r} cannot be read: {str(error)[:200]}", where=path) from error
 
 
 def _without_labels(arrays: dict[str, Array], ports: Sequence[Port]) -> tuple[dict[str, Array], Array | None]:
@@ -312,4 +319,7 @@ def _label_lines(path: Path, source: Source) -> Array:
     if lines and len(lines[0]) > 1 and isinstance(source, ImageFolder):
         return labelled_files(lines, source.names, path)
     values = [row[-1].strip() for row in lines]
+    # In an array, each takes as much as the longest.
+    if 4 * len(values) * max(map(len, values), default=0) > _MOST_LABELS:
+        raise UsageError("the labels are too long", where=path, expected="one label a line")
     return np.asarray(values[1:] if len(values) == len(source) + 1 else values)

@@ -37,7 +37,9 @@ that differs in float32's last bit makes more than 1e-24.
 """
 
 
-_NO_CHANNELS: Final = "the number of output channels is not known, so that there is no orthogonality"
+_NO_CHANNELS: Final = (
+    "no orthogonality: the number of output channels is not known, or they are too many to compare"
+)
 _ONE_CHANNEL: Final = "one output channel has no other to be orthogonal to"
 _SINGLE_VALUES: Final = "filters of one value have no variance entropy"
 

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from filterdb.errors import OutputError
+from filterdb.opening import open_regular
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_HERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 LOCK = "lock"
 _ATTEMPTS: Final = 1_000
+_MAX_JSON: Final = 1 << 28
 _HDF5_ERRNO = re.compile(r"errno = (\d+)")
 
 
@@ -111,8 +113,10 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours; one that is missing or damaged counts as empty."""
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        with open_regular(path) as file:
+            text = file.read(_MAX_JSON + 1)
+        data = json.loads(text.decode("utf-8")) if len(text) <= _MAX_JSON else {}
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

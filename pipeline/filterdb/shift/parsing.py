@@ -113,9 +113,8 @@ def _rewrite(text: str, where: object) -> tuple[str, dict[str, str]]:
             f"the expression has {len(text):,} characters", where=where, expected=f"{MAX_LENGTH:,} at most"
         )
     # The parser normalizes identifiers, so that what clashes may look different in the text.
-    stem = "column_"
-    while stem in unicodedata.normalize("NFKC", text):
-        stem += "_"
+    taken = re.findall("column_+", unicodedata.normalize("NFKC", text))
+    stem = max((*taken, "column"), key=len) + "_"
     parts: list[str] = []
     names: dict[str, str] = {}
     for piece in _PIECE.finditer(text):

@@ -22,6 +22,13 @@ CHUNK: Final = 256 * kernels.BLOCK
 
 _PANEL_BYTES: Final = 64 << 20
 
+_MOST_PRODUCTS: Final = 1 << 44
+"""Of channels with each other, which takes some minutes: all 32,000 of a layer of 2 GiB, and no real one has
+more."""
+
+_PAIR: Final = 64
+"""What a product of two channels costs beside its multiplications, in those."""
+
 Read = Callable[[int, int], Filters]
 """Rows of a record, by start and stop; what it returns is good until the next call."""
 
@@ -69,7 +76,8 @@ def measure_record(read: Read, *, n: int, out_channels: int, eps: float = SPARSI
     n
         How many filters it has.
     out_channels
-        How many output channels they belong to; 0 where that is not known, and then nothing is said of them.
+        How many output channels they belong to; 0 where that is not known. Nothing is said of them then, nor
+        of so many that to compare each with each other takes hours.
     eps
         Where sparsity begins.
     """
@@ -108,6 +116,8 @@ def _overlap(read: Read, n: int, width: int, out_channels: int, finite: bool) ->
     if not out_channels:
         return 0.0, 0
     fan_in = n // out_channels
+    if out_channels**2 * (fan_in * width + _PAIR) > _MOST_PRODUCTS:
+        return 0.0, 0
     # A panel must fit, and so must the product of two: a depthwise layer is narrow and may be very high.
     height = max(1, min(out_channels, _PANEL_BYTES // (fan_in * width * 8), math.isqrt(_PANEL_BYTES // 8)))
     starts = range(0, out_channels, height)

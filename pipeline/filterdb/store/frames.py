@@ -6,6 +6,7 @@ runs nothing, because a plain ``read_hdf`` executes whatever a file's attributes
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from filterdb import schema
 from filterdb.errors import CorruptDataError, UsageError
 from filterdb.store import attributes
-from filterdb.store.guard import check_extent
+from filterdb.store.guard import Room, check_extent
 from filterdb.text import MISSING_TEXT
 
 _BLOCK_BYTES: Final = 1 << 23
@@ -27,6 +28,14 @@ _OTHER_NUMBERS: Final = ("|i1", "<i2", "<i4", "<f4")
 _PICKLED_NONE: Final = "N."
 _PANDAS_MISSING_TEXT: Final = "nan"
 _MAX_FIELDS: Final = 2 * schema.MAX_COLUMNS
+_MAX_BYTES: Final = 1 << 32
+_MOST_TIMES: Final = 64
+"""What a large table may take, in sizes of its file: that of a real one holds the filters too."""
+
+_TEXT_BYTES: Final = 64
+"""What a text takes in memory, however short it is, and how wide its field."""
+
+_NUMBER_BYTES: Final = 8
 
 
 def write_frames(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -87,7 +96,9 @@ def read_frame(group: h5py.Group, *, where: Path, own: bool = True) -> pd.DataFr
     fields = {name: _names_of(table, name, where) for name in table.dtype.names if name != "index"}
     absent = MISSING_TEXT if own else _PANDAS_MISSING_TEXT
     missing = {field: _missing_text(group, field, absent, where) for field in fields}
-    columns = _read_columns(table, fields, missing, where)
+    room = Room(where, max(_MAX_BYTES, _MOST_TIMES * where.stat().st_size))
+    room.spend(len(table) * _row_bytes(table.dtype), f"the rows of {table.name}")
+    columns = _read_columns(table, fields, missing, where, room)
     frame = pd.DataFrame({name: columns[name] for name in _order(group, columns, where)})
     levels = group.attrs.get_id("levels").get_type() if "levels" in group.attrs else None
     # A plain index leaves a number of levels there, a MultiIndex the pickled list of their names.
@@ -118,6 +129,14 @@ def _check_type(table: h5py.Dataset, where: Path, numbers: tuple[str, ...]) -> N
                 where=where,
                 expected="int64, float64, bool or text of fixed width",
             )
+
+
+def _row_bytes(dtype: np.dtype[Any]) -> int:
+    """Return what a row takes in memory at least; wide text takes no more than what it says."""
+    kinds = [dtype[name] for name in dtype.names or ()]
+    return sum(
+        math.prod(kind.shape) * (_TEXT_BYTES if kind.base.kind == "S" else _NUMBER_BYTES) for kind in kinds
+    )
 
 
 def _names_of(table: h5py.Dataset, field: str, where: Path) -> list[str]:
@@ -153,6 +172,7 @@ def _read_columns(
     fields: Mapping[str, list[str]],
     missing: Mapping[str, str | None],
     where: Path,
+    room: Room,
 ) -> dict[str, Any]:
     """Read all columns, some rows at a time, so that wide text costs no more than what it says."""
     parts: dict[str, list[Any]] = {name: [] for names in fields.values() for name in names}
@@ -166,7 +186,10 @@ def _read_columns(
         for field, names in fields.items():
             block = rows[field].reshape(len(rows), -1)
             for place, name in enumerate(names):
-                parts[name].append(_values(block[:, place], missing[field], name, where))
+                cells = block[:, place]
+                if cells.dtype.kind == "S":
+                    room.spend(int(np.char.str_len(cells).sum()), f"the texts of {table.name}")
+                parts[name].append(_values(cells, missing[field], name, where))
     return {name: _joined(parts[name], table, field) for field, names in fields.items() for name in names}
 
 

@@ -18,6 +18,12 @@ from filterdb.errors import CorruptDataError, UnsafeFileError
 
 MAX_OBJECTS: Final = 1_000
 MAX_CHUNK_BYTES: Final = 1 << 28
+MAX_NESTING: Final = 8
+"""Types of types: a table is records of arrays of numbers, which makes three."""
+
+MAX_TABLE_BYTES: Final = 1 << 30
+"""Of a frame in the fixed layout: the 120 numbers of a million records. Published tables take some 50 MB."""
+
 DEFLATE_RATIO: Final = 1_040
 """Deflate cannot shrink anything to less than 1/1032."""
 
@@ -60,6 +66,8 @@ def refuse_unsafe(file: h5py.File, path: Path, *, aliases: Collection[str] = ())
             if isinstance(member, h5py.Group):
                 stack.append(member)
             elif isinstance(member, h5py.Dataset):
+                # First of all, because all else may ask for the type as numpy has it.
+                _refuse_nesting(member.id.get_type(), label, path)
                 _refuse_storage(member, label, path)
 
 
@@ -78,6 +86,26 @@ def _refuse_link(group: h5py.Group, name: str, label: str, path: Path) -> None:
     if not isinstance(link, h5py.HardLink):
         kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
         raise UnsafeFileError(f"{label} is {kind} link", where=path, expected="objects of this file only")
+
+
+def _refuse_nesting(kind: h5py.h5t.TypeID, label: str, path: Path) -> None:
+    """Refuse types of types of types: h5py makes dtypes of gigabytes of a few thousand of them."""
+    level = [kind]
+    for _ in range(MAX_NESTING):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return
+    raise UnsafeFileError(
+        f"{label} is of types nested more than {MAX_NESTING} deep",
+        where=path,
+        expected="numbers, text, or records of them",
+    )
+
+
+def _inner(kind: h5py.h5t.TypeID) -> list[h5py.h5t.TypeID]:
+    if isinstance(kind, h5py.h5t.TypeCompoundID):
+        return [kind.get_member_type(place) for place in range(kind.get_nmembers())]
+    return [kind.get_super()] if isinstance(kind, h5py.h5t.TypeVlenID | h5py.h5t.TypeArrayID) else []
 
 
 def _refuse_storage(dataset: h5py.Dataset, label: str, path: Path) -> None:
@@ -131,3 +159,41 @@ def check_extent(dataset: h5py.Dataset, *, where: Path) -> None:
             where=where,
             expected=f"{MAX_CHUNK_BYTES:,} at most",
         )
+
+
+class Room:
+    """How many bytes the parts of one table may take, all together: a small file may link to one part often.
+
+    Parameters
+    ----------
+    where
+        The file, for messages.
+    size
+        How many bytes.
+    """
+
+    def __init__(self, where: object, size: int = MAX_TABLE_BYTES) -> None:
+        self._where, self._size, self._left = where, size, size
+
+    def spend(self, count: int, name: str) -> None:
+        """Take some of it, before there is anything in memory that needs it.
+
+        Parameters
+        ----------
+        count
+            How many bytes.
+        name
+            What needs them.
+
+        Raises
+        ------
+        CorruptDataError
+            If there are not so many left.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise CorruptDataError(
+                f"the table is too large: there is no room left for {name}",
+                where=self._where,
+                expected=f"{self._size:,} bytes at most, in all of its columns",
+            )

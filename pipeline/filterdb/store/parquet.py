@@ -33,6 +33,9 @@ MAX_WIDTH: Final = 4_096
 """Values of the largest kernel that gets a column a value."""
 
 MAX_TABLE_BYTES: Final = 1 << 32
+_MOST_TIMES: Final = 64
+"""What a large table may take, in sizes of its file."""
+
 _BATCH_ROWS: Final = 256
 _BUFFER_BYTES: Final = 1 << 20
 _KEYS: Final = ("filter_id", "layer_id")
@@ -71,25 +74,42 @@ def read_table(path: Path, *, most_rows: int) -> pd.DataFrame:
     """
     with opened(path) as file:
         columns = _table_columns(file, path)
-        if file.metadata.num_rows > most_rows:
-            raise CorruptDataError(
-                f"the table has {file.metadata.num_rows:,} rows",
-                where=path,
-                expected=f"{most_rows:,} at most",
-            )
+        _check_rows(file.metadata.num_rows, most_rows, path)
         parts: dict[str, list[Any]] = {name: [] for name in columns}
-        left = MAX_TABLE_BYTES
+        left = _room(path)
         # Some rows at a time, so that wide cells are found out before there are many of them: a small file
         # can stand for far more than it takes itself.
         for batch in _batches(file, _BATCH_ROWS):
             left -= batch.nbytes
-            if left < 0:
-                raise CorruptDataError(
-                    "the table is too large", where=path, expected=f"{MAX_TABLE_BYTES:,} bytes at most"
-                )
+            _check_left(left, path)
             for place, (name, kind) in enumerate(columns.items()):
                 parts[name].append(_cells(batch.column(place), name, kind, path))
         return pd.DataFrame({name: _joined(parts[name], kind) for name, kind in columns.items()})
+
+
+def check_size(path: Path, *, most_rows: int) -> None:
+    """Refuse a table that is far larger in memory than in its file, whatever the types of its columns are.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most_rows
+        Rows that it may have.
+
+    Raises
+    ------
+    CorruptDataError
+        If it is missing, is no Parquet, has more rows or takes more than :data:`MAX_TABLE_BYTES`.
+    """
+    with opened(path) as file:
+        # The sum over all groups is stated too, and is not what a reader goes by.
+        rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        _check_rows(rows, most_rows, path)
+        left = _room(path)
+        for batch in _batches(file, _BATCH_ROWS):
+            left -= batch.nbytes
+            _check_left(left, path)
 
 
 @contextlib.contextmanager
@@ -123,6 +143,22 @@ def _batches(file: pq.ParquetFile, height: int) -> Iterator[pa.RecordBatch]:
     """Read a file one row group at a time: Arrow keeps what it has read of all that it is asked for."""
     for group in range(file.num_row_groups):
         yield from file.iter_batches(height, row_groups=[group], use_threads=False)
+
+
+def _check_rows(rows: int, most: int, path: Path) -> None:
+    if rows > most:
+        raise CorruptDataError(f"the table has {rows:,} rows", where=path, expected=f"{most:,} at most")
+
+
+def _room(path: Path) -> int:
+    return max(MAX_TABLE_BYTES, _MOST_TIMES * path.stat().st_size)
+
+
+def _check_left(left: int, path: Path) -> None:
+    if left < 0:
+        raise CorruptDataError(
+            "the table is too large", where=path, expected=f"{_room(path):,} bytes at most"
+        )
 
 
 _TYPES: Final = {

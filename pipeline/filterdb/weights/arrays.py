@@ -13,9 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from filterdb.errors import NotAModelError, WeightError
+from filterdb.opening import NO_ARCHIVE, NO_HEADER
 from filterdb.types import WeightArray
 from filterdb.weights.entries import Entry
-from filterdb.weights.tensors import as_float32
+from filterdb.weights.tensors import MOST_AXES, as_float32
 
 MEMBER_BYTES = 1 << 31
 """Largest array of an archive: it may be compressed, so that the file's size says nothing."""
@@ -76,17 +77,18 @@ def of_npz(path: Path) -> Iterator[Entry]:
         If the file is no such archive.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [item for item in archive.infolist() if item.filename.endswith(".npy")]
-            entries = [_member(path, archive, item) for item in members]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        # Left open for what reads the values: to list a large archive again takes as long as all of them.
+        archive = zipfile.ZipFile(path)
+        members = [item for item in archive.infolist() if item.filename.endswith(".npy")]
+        entries = [_member(archive, item) for item in members]
+    except NO_ARCHIVE as error:
         raise NotAModelError(f"the archive cannot be read: {error}", expected="an .npz file") from error
     if not entries:
         raise NotAModelError("the archive holds no array", expected="an .npz file, as numpy.savez writes it")
     yield from entries
 
 
-def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Entry:
+def _member(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Entry:
     with archive.open(item) as file:
         header = _header(file)
     name = item.filename.removesuffix(".npy")
@@ -101,8 +103,11 @@ def _member(path: Path, archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> Entr
             )
         if have > MEMBER_BYTES:
             raise WeightError(f"the array has {have} bytes", expected=f"at most {MEMBER_BYTES}")
-        with zipfile.ZipFile(path) as again, again.open(item) as file:
-            return as_float32(np.asarray(npy.read_array(file, allow_pickle=False)))
+        try:
+            with archive.open(item) as file:
+                return as_float32(np.asarray(npy.read_array(file, allow_pickle=False)))
+        except (*NO_ARCHIVE, *NO_HEADER) as error:
+            raise WeightError(f"the array cannot be read: {error}") from error
 
     return Entry(name, header.shape, header.dtype.name, read)
 
@@ -112,6 +117,9 @@ def _header(file: IO[bytes]) -> _Header:
     try:
         version = npy.read_magic(file)
         shape, fortran, dtype = _HEADERS[version](file)
-    except (ValueError, KeyError, TypeError) as error:
+        header = _Header(tuple(map(int, shape)), bool(fortran), dtype, file.tell())
+        if len(shape) > MOST_AXES or not dtype.itemsize or not all(0 <= size < 1 << 63 for size in shape):
+            raise ValueError("no shape and type of an array")
+    except NO_HEADER as error:
         raise NotAModelError("the header of an array cannot be read", expected="a .npy file") from error
-    return _Header(tuple(map(int, shape)), bool(fortran), dtype, file.tell())
+    return header

@@ -14,7 +14,7 @@ import numpy as np
 from filterdb.errors import NotAModelError
 from filterdb.types import WeightArray
 from filterdb.weights.entries import Entry
-from filterdb.weights.tensors import as_float32, not_floating
+from filterdb.weights.tensors import MOST_AXES, as_float32, not_floating
 
 HEADER_BYTES = 100_000_000
 """Longest header that the format allows."""
@@ -69,9 +69,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(path: Path, name: str, fields: Any, start: int, size: int) -> Entry:
     try:
         kind, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
-        whole = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+        whole = all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, begin, end))
     except (TypeError, KeyError, ValueError) as error:
         raise _damaged(f"tensor {name!r} has no dtype, shape and data_offsets") from error
+    if len(shape) > MOST_AXES:
+        raise _damaged(f"tensor {name!r} has {len(shape)} axes, more than {MOST_AXES}")
     if not whole or not begin <= end <= size:
         raise _damaged(f"tensor {name!r} is said to lie outside of the {size} bytes of values")
     dtype = _TYPES.get(kind) if isinstance(kind, str) else None

@@ -11,6 +11,9 @@ from filterdb.errors import UsageError, WeightError
 from filterdb.types import WeightArray
 from filterdb.weights.entries import Entry
 
+MOST_AXES = 32
+"""Most axes of a stored array: as many as every numpy has."""
+
 
 @runtime_checkable
 class TensorLike(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from filterdb.errors import CorruptDataError, NotADatasetError, UsageError
+from filterdb.opening import map_array, open_regular
 from filterdb.run import files
 from filterdb.run.place import FORMAT, MANIFEST, STAGED, files_in, require_replaceable
 from filterdb.shift import AxisShift, CoordinateSystem, arrange
@@ -24,6 +25,7 @@ BASIS: Final = "basis.json"
 FORMAT_VERSION: Final = 1
 
 _MAX_JSON: Final = 64 << 20
+_MAX_PAIRS: Final = 1 << 25
 _STEM_LENGTH: Final = 60
 _AGAIN: Final = "filterdb analyze writes them again"
 
@@ -132,12 +134,42 @@ def _save_shift(shift: AxisShift, stem: Path) -> None:
     shift.matrix.frame().to_csv(stem.with_name(f"{stem.name}.matrix.csv"))
 
 
+def read_table(path: Path, *, most_rows: int) -> pd.DataFrame:
+    """Read a table of a results folder with its index, once it is known how much memory that takes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most_rows
+        Rows that it may have.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it is missing or damaged, or takes more than such a table can.
+    """
+    # Arrow takes a while to load, and not all that needs coordinates needs tables.
+    from filterdb.store.parquet import check_size
+
+    path.stat()
+    try:
+        check_size(path, most_rows=most_rows)
+    except CorruptDataError as error:
+        raise ValueError(f"{path.name}: {error.reason}") from error
+    return pd.read_parquet(path)
+
+
 def _load_shift(stem: Path) -> AxisShift:
     """Read the tables of an axis; the matrix is made of them again, in the order of the groups' table."""
     pairs, groups = (
-        pd.read_parquet(stem.with_name(f"{stem.name}{kind}.parquet")) for kind in ("", ".groups")
+        read_table(stem.with_name(f"{stem.name}{kind}.parquet"), most_rows=_MAX_PAIRS)
+        for kind in ("", ".groups")
     )
     names = groups["group"].tolist()
+    # Before there is a matrix of them.
+    if len(pairs) < len(names) * (len(names) - 1) // 2:
+        raise ValueError(f"the table of {stem.name} lacks pairs of groups")
     distance = {
         frozenset((a, b)): d for a, b, d in zip(pairs["group_a"], pairs["group_b"], pairs["D"], strict=True)
     }
@@ -199,7 +231,7 @@ def load_measured(out: Path) -> Measured:
     """
     try:
         coordinates = read_coordinates(out / BASIS)
-        rows = np.load(out / "cube.npy", mmap_mode="r", allow_pickle=False)
+        rows = map_array(out / "cube.npy")
         cube = Cube(rows, coordinates.low, coordinates.high)
         shape = (len(rows), coordinates.kernel.size, coordinates.bins)
         if "counts" not in (rows.dtype.names or ()) or cube.counts.shape != shape:
@@ -228,7 +260,7 @@ def read_coordinates(path: Path) -> CoordinateSystem:
     """
     expected = f"all, subset, or the {BASIS} of a results folder"
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(_MAX_JSON + 1)
     except FileNotFoundError:
         raise UsageError(
@@ -269,8 +301,9 @@ def load(out: Path, *, dataset: str | None = None) -> Results:
     manifest = require_results(out, dataset=dataset)
     measured = load_measured(out)
     try:
+        most = len(measured.cube)
         layers, models, meta = (
-            pd.read_parquet(out / f"{name}.parquet") for name in ("layers", "models", "meta")
+            read_table(out / f"{name}.parquet", most_rows=most) for name in ("layers", "models", "meta")
         )
         shifts = {name: _load_shift(out / "shift" / stem) for name, stem in dict(manifest["axes"]).items()}
         if not len(layers) == len(meta) == len(measured.cube):

@@ -252,7 +252,7 @@ def _layers(file: DatasetFile, folder: Path | None) -> pd.DataFrame | None:
     results.require_results(folder, dataset=file.content_hash)
     path = folder / "layers.parquet"
     try:
-        layers = pd.read_parquet(path)
+        layers = results.read_table(path, most_rows=len(file.tables.meta))
         if not layers.index.equals(file.tables.meta.index):
             raise ValueError("its rows are not those of /meta")
     except (OSError, ValueError) as error:

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from filterdb import schema
 from filterdb.errors import CorruptDataError, UnsafeFileError
 from filterdb.store import attributes, safepickle
-from filterdb.store.guard import check_extent
+from filterdb.store.guard import Room, check_extent
 from filterdb.store.published import objects
 from filterdb.store.published.heap import read_heap_object
 
 MAX_BYTES: Final = 1 << 28
-"""Of one block: the 120 numbers of a million records."""
+"""Of one block: the 120 numbers of 280,000 records."""
+
+_CELL_BYTES: Final = 8
+"""What a cell takes at least, once its column is one of ours."""
 
 
 def read_fixed(group: h5py.Group, *, where: Path) -> pd.DataFrame:
@@ -40,12 +43,15 @@ def read_fixed(group: h5py.Group, *, where: Path) -> pd.DataFrame:
     CorruptDataError
         If the parts of the frame do not fit together, or hold what no table of records holds.
     """
-    names = _labels(group, "axis0", where)
-    index = _index(group, where)
+    room = Room(where)
+    names = _labels(group, "axis0", where, room)
+    index = _index(group, where, room)
     columns: dict[str, Any] = {}
+    met: set[int] = set()
     for block in range(_count(group, "nblocks", where)):
-        items = _labels(group, f"block{block}_items", where)
-        values = _values(group, f"block{block}_values", where)
+        items = _labels(group, f"block{block}_items", where, room)
+        _refuse_again(_member(group, f"block{block}_values", where), met, where)
+        values = _values(group, f"block{block}_values", where, room)
         if values.shape != (len(index), len(items)):
             raise CorruptDataError(
                 f"block {block} of {group.name} is of shape {values.shape}",
@@ -58,16 +64,26 @@ def read_fixed(group: h5py.Group, *, where: Path) -> pd.DataFrame:
     return pd.DataFrame({name: columns[name] for name in names}, index=index)
 
 
-def _index(group: h5py.Group, where: Path) -> pd.Index[Any]:
+def _refuse_again(node: h5py.Dataset, met: set[int], where: Path) -> None:
+    """Refuse a block that is another one by another name: a link takes no space, and what it names does."""
+    address = h5py.h5o.get_info(node.id).addr
+    if address in met:
+        raise CorruptDataError(
+            f"{node.name} is the same object as another block", where=where, expected="values of its own"
+        )
+    met.add(address)
+
+
+def _index(group: h5py.Group, where: Path, room: Room) -> pd.Index[Any]:
     """Return the rows' index; a plain one only numbers them."""
     if attributes.read_text(group, "axis1_variety", where=where) != "multi":
-        return pd.RangeIndex(len(_array(group, "axis1", where)))
+        return pd.RangeIndex(len(_array(group, "axis1", where, room)))
     arrays, names = [], []
     for level in range(_count(group, "axis1_nlevels", where)):
         node = _member(group, f"axis1_level{level}", where)
         values, codes = (
-            _array(group, f"axis1_level{level}", where),
-            _array(group, f"axis1_label{level}", where),
+            _array(group, f"axis1_level{level}", where, room),
+            _array(group, f"axis1_label{level}", where, room),
         )
         if (
             values.dtype.kind not in "iuf"
@@ -87,13 +103,13 @@ def _index(group: h5py.Group, where: Path) -> pd.Index[Any]:
     return pd.MultiIndex.from_arrays(arrays, names=names)
 
 
-def _labels(group: h5py.Group, name: str, where: Path) -> list[str]:
+def _labels(group: h5py.Group, name: str, where: Path, room: Room) -> list[str]:
     """Return the names of columns: text of fixed width, or pickled, as Python 2 did it."""
     node = _member(group, name, where)
     if h5py.check_vlen_dtype(node.dtype) is not None:
-        array = _objects(node, where)
+        array = _objects(node, where, room)
     else:
-        array = _array(group, name, where)
+        array = _array(group, name, where, room)
     if array.ndim != 1 or len(array) > schema.MAX_COLUMNS or array.dtype.kind not in "SOiu":
         raise CorruptDataError(
             f"{node.name} is {array.dtype} of shape {array.shape}",
@@ -106,7 +122,7 @@ def _labels(group: h5py.Group, name: str, where: Path) -> list[str]:
         raise CorruptDataError(f"{node.name} holds bytes that are no UTF-8", where=where) from error
 
 
-def _values(group: h5py.Group, name: str, where: Path) -> NDArray[Any]:
+def _values(group: h5py.Group, name: str, where: Path, room: Room) -> NDArray[Any]:
     """Return a block as rows x columns."""
     node = _member(group, name, where)
     kind = attributes.read_text(node, "value_type", where=where) or ""
@@ -116,9 +132,8 @@ def _values(group: h5py.Group, name: str, where: Path) -> NDArray[Any]:
         raise CorruptDataError(
             f"{node.name} holds {kind or 'no rows'}", where=where, expected="text and numbers"
         )
-    array = (
-        _objects(node, where) if h5py.check_vlen_dtype(node.dtype) is not None else _array(group, name, where)
-    )
+    pickled = h5py.check_vlen_dtype(node.dtype) is not None
+    array = _objects(node, where, room) if pickled else _array(group, name, where, room)
     if array.dtype.kind not in "iufbO":
         raise CorruptDataError(
             f"{node.name} is of type {array.dtype}", where=where, expected="text and numbers"
@@ -128,12 +143,12 @@ def _values(group: h5py.Group, name: str, where: Path) -> NDArray[Any]:
     return array if attributes.read(node, "transposed", where=where) else array.T
 
 
-def _objects(node: h5py.Dataset, where: Path) -> NDArray[Any]:
+def _objects(node: h5py.Dataset, where: Path, room: Room) -> NDArray[Any]:
     data = read_heap_object(node, path=where, limit=objects.MAX_BYTES)
-    return objects.read_object_array(data, where=f"{where}: {node.name}")
+    return objects.read_object_array(data, where=f"{where}: {node.name}", room=room)
 
 
-def _array(group: h5py.Group, name: str, where: Path) -> NDArray[Any]:
+def _array(group: h5py.Group, name: str, where: Path, room: Room) -> NDArray[Any]:
     node = _member(group, name, where)
     check_extent(node, where=where)
     if (
@@ -146,6 +161,7 @@ def _array(group: h5py.Group, name: str, where: Path) -> NDArray[Any]:
             where=where,
             expected="an array of text or numbers",
         )
+    room.spend(math.prod(node.shape) * max(_CELL_BYTES, node.dtype.itemsize), node.name)
     array: NDArray[Any] = node[()]
     # PyTables writes truth values as bit fields, which h5py reads as numbers.
     truth = isinstance(node.id.get_type(), h5py.h5t.TypeBitfieldID)

@@ -16,20 +16,25 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from filterdb import schema
 from filterdb.errors import CorruptDataError, UnsafeFileError
 from filterdb.store import safepickle
+from filterdb.store.guard import Room
 
 MAX_BYTES: Final = 1 << 26
 """The texts of 21,000 records take some 5 MB."""
 
 MAX_CELLS: Final = 1 << 26
 
+_CELL_BYTES: Final = 8
+_INTEGERS: Final = range(-(2**63), 2**64)
+
 _CODE: Final = re.compile(r"[|<>=]?(?:[biuf][1248]?|\?|O[48]?|[SU]\d{1,5})")
 _ENCODINGS: Final = frozenset({"latin1", "latin-1"})
 _SCALARS: Final = (str, bool, int, float, type(None))
 
 
-def read_object_array(data: bytes, *, where: object) -> NDArray[Any]:
+def read_object_array(data: bytes, *, where: object, room: Room | None = None) -> NDArray[Any]:
     """Read a pickled array of text, numbers and missing cells.
 
     Parameters
@@ -38,6 +43,8 @@ def read_object_array(data: bytes, *, where: object) -> NDArray[Any]:
         The pickle, of any protocol and of any numpy since Python 2.
     where
         What to name in messages.
+    room
+        What the array may take of the memory that its table may have; as much as a table where not given.
 
     Raises
     ------
@@ -46,10 +53,13 @@ def read_object_array(data: bytes, *, where: object) -> NDArray[Any]:
     CorruptDataError
         If it holds anything else.
     """
+    room = room or Room(where)
+    # Each byte of a pickle may refer to a cell.
+    room.spend(_CELL_BYTES * len(data), "a pickled column")
     budget = _Budget(len(data), where)
     found = safepickle.loads(data, where=where, allowed=_stand_ins(budget), limit=MAX_BYTES)
     try:
-        return _made(found)
+        return _made(found, room)
     except (TypeError, ValueError, UnicodeError) as error:
         raise CorruptDataError(
             f"a pickled column is {error}",
@@ -151,7 +161,7 @@ class _Array:
         self.state = state
 
 
-def _made(found: object) -> NDArray[Any]:
+def _made(found: object, room: Room) -> NDArray[Any]:
     if not isinstance(found, _Array):
         raise TypeError("no array")
     if not isinstance(found.state, tuple) or len(found.state) != 5:
@@ -171,11 +181,28 @@ def _made(found: object) -> NDArray[Any]:
         return _numbers(kind, data, count).reshape(shape, order=order)
     if type(data) is not list or len(data) != count:
         raise ValueError("an array of another length")
-    odd = next((cell for cell in data if not isinstance(cell, _SCALARS)), None)
-    if odd is not None:
-        raise TypeError(f"a cell that is neither text nor number: {type(odd).__name__}")
+    _check_cells(data, room)
     # Numpy lists objects row by row, whatever their order in memory was.
     return np.fromiter(data, object, count).reshape(shape)
+
+
+def _check_cells(cells: list[Any], room: Room) -> None:
+    for cell in cells:
+        if isinstance(cell, str):
+            # Each time that it is referred to: a column of text holds it as often.
+            room.spend(_size(cell), "the texts of a pickled column")
+        elif not isinstance(cell, _SCALARS):
+            raise TypeError(f"a cell that is neither text nor number: {type(cell).__name__}")
+        elif isinstance(cell, int) and cell not in _INTEGERS:
+            # Longer ones are hashed and printed again for every cell, which takes minutes.
+            raise ValueError("one with an integer of more than 64 bits")
+
+
+def _size(text: str) -> int:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    if size > schema.MAX_CELL_BYTES:
+        raise ValueError(f"one with a text of {size:,} bytes; {schema.MAX_CELL_BYTES:,} are the most")
+    return size
 
 
 def _numbers(kind: _Kind, data: bytes | str, count: int) -> NDArray[Any]:
