@@ -267,7 +267,7 @@ def test_the_names_of_measures_and_weightings_are_those_of_the_analysis() -> Non
 
 @needs_counters
 def test_axes_are_answered_without_reading_filters(tmp_path: Path) -> None:
-    path = write_sparse(tmp_path / "large.h5", models=2_500, layers=8, filters=20)
+    path = write_sparse(tmp_path / "large.h5", models=600, layers=8, filters=80)
     analyze(path, tmp_path / "results", RunConfig().with_analyze(by=("Task",), permutations=1, draws=1))
     with filterdb.open(path) as db:
         db.shift("Task")

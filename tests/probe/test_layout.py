@@ -21,6 +21,7 @@ from filterdb.probe.layout import laid_out
 from filterdb.probe.options import Setup
 from filterdb.probe.runtime import Runtime
 from filterdb.testing import graph_of, model_of, move_outside, random_weight, tensor
+from seldom import seldom
 
 BLOCKED = "com.microsoft.nchwc"
 
@@ -94,7 +95,9 @@ def require_rows_apart(model: InnerModel, graph: LaidOut, feeds: dict[str, np.nd
             assert near(found, whole[name][first:last]), name
 
 
-@pytest.mark.parametrize("path", DEMO, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*DEMO[::2], *(seldom(path) for path in DEMO[1::2])], ids=lambda path: path.stem
+)
 def test_no_bit_of_a_demo_model_depends_on_which_layers_are_chosen(path: Path) -> None:
     if path.stem == "broken":
         pytest.skip("it is no model")
@@ -119,7 +122,7 @@ def test_most_demo_models_are_laid_out_and_many_row_by_row() -> None:
 
 
 @pytest.mark.real_zoo
-@pytest.mark.parametrize("alone", [15, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("alone", [15, seldom(100)])
 def test_no_bit_of_a_real_model_depends_on_which_layers_are_chosen(real_zoo: Path, alone: int) -> None:
     seen: Counter[bool] = Counter()
     for path in sorted(real_zoo.glob("*.onnx")):

@@ -147,6 +147,7 @@ print(hashlib.sha256(cube.rows.tobytes()).hexdigest(), cube.low, cube.high)
 """
 
 
+@pytest.mark.soak
 def test_the_run_that_compiles_has_the_bits_of_those_that_find_it_compiled(
     dataset: Path, tmp_path: Path
 ) -> None:
