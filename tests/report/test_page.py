@@ -190,12 +190,6 @@ def test_the_kernels_of_notable_models_are_pictures_with_their_own_alternative(h
     assert {len(rows) for rows in folds} == {8}
 
 
-def test_the_same_results_give_the_same_bytes(hostile: Written, tmp_path: Path) -> None:
-    again = tmp_path / "again.html"
-    write(hostile.dataset, hostile.results, again, RunConfig())
-    assert again.read_bytes() == hostile.page.read_bytes()
-
-
 def test_a_second_run_is_fresh_and_leaves_the_file_alone(hostile: Written) -> None:
     before = hostile.page.stat()
     report = write(hostile.dataset, hostile.results, hostile.page, RunConfig())
@@ -211,6 +205,8 @@ def test_other_code_writes_another_page(
     page.write_text(hostile.text, "utf-8")
     assert write(hostile.dataset, hostile.results, page, RunConfig()).action == "fresh"
     monkeypatch.setattr(stage, "fingerprint", lambda *_: "of other code")
+    # What the page is of is told by its head; to draw takes longest.
+    monkeypatch.setattr(stage, "_drawings", lambda *_: {})
     assert write(hostile.dataset, hostile.results, page, RunConfig()).action == "written"
 
 
@@ -240,7 +236,7 @@ def test_results_of_another_data_set_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_page_and_says_so(hostile: Written, tmp_path: Path) -> None:
+def test_the_command_writes_a_page_of_the_same_bytes_and_says_so(hostile: Written, tmp_path: Path) -> None:
     out = tmp_path / "folder" / "report.html"
     command = ["report", hostile.dataset, hostile.results, "--out", out]
     result = call(*command, cwd=tmp_path)
