@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import filterdb as package
+from filterdb import cli
 from filterdb.testing import conv_net, write_model
 from in_process import call
 
@@ -181,3 +182,20 @@ def test_a_misspelt_text_in_a_condition_is_one_line_on_standard_error(
     assert done.returncode == 0
     said = "filterdb: warning: no record has 'Clasification' in Task; did you mean 'Classification'?\n"
     assert done.stderr == said
+
+
+def test_a_lack_of_memory_is_a_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def take_all(**_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "app", take_all)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cli.gc, "set_threshold", lambda *_: None)
+    monkeypatch.setattr(cli.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(cli.warnings, "formatwarning", cli.warnings.formatwarning)
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("filterdb: there is not enough memory\n  try: ")
