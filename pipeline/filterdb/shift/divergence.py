@@ -73,9 +73,9 @@ def paper_of_draws(p: Counts, q: Counts, *, width: float) -> F64:
     from filterdb.shift.compiled import kl_symmetric_floored
 
     p, q = (np.ascontiguousarray(side, dtype=np.float64) for side in (p, q))
-    found = np.empty(p.shape[:-1])
+    found, work = np.empty(p.shape[:-1]), np.empty((4, p.shape[-1]))
     rows = (-1, p.shape[-1])
-    kl_symmetric_floored(p.reshape(rows), q.reshape(rows), width, _FLOOR, found.reshape(-1))
+    kl_symmetric_floored(p.reshape(rows), q.reshape(rows), width, _FLOOR, work, found.reshape(-1))
     return found
 
 
