@@ -22,7 +22,7 @@ _part = numba.njit(inline="always")
 
 @_part
 def _factors(counts: Any, width: float, floor: float) -> tuple[float, float]:  # pragma: no cover
-    """Return what makes densities of counts, and what makes the floored densities sum to 1; NaN without counts.
+    """Return what makes densities of counts, and what makes those sum to 1 once floored; NaN without counts.
 
     It sums and stores nothing: the compiler divides a loop that does both in two, a fast and a plain one, and
     takes the plain one where the arrays lie close together, so that the last bits of a sum would depend on
