@@ -23,7 +23,7 @@ def table() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> ExtractReport:
     out = tmp_path_factory.mktemp("demo") / "dataset.h5"
-    return extract(RunConfig(zoo=(DEMO,), metadata=DEMO), out)
+    return extract(RunConfig(zoo=(DEMO,), metadata=DEMO, workers=1), out)
 
 
 def test_it_is_small_enough_to_ship_and_large_enough_to_say_something(report: ExtractReport) -> None:

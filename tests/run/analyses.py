@@ -31,7 +31,8 @@ def write_zoo(folder: Path, seeds: list[int], *, kernel: int = 3) -> Path:
 
 
 def make(zoo: Path, out: Path, kernel: str = "3x3") -> Path:
-    config = RunConfig(zoo=(str(zoo),), metadata=str(zoo / "models.csv")).with_extract(kernel=kernel)
+    config = RunConfig(zoo=(str(zoo),), metadata=str(zoo / "models.csv"), workers=1)
+    config = config.with_extract(kernel=kernel)
     extract(config, out)
     return out
 

@@ -115,7 +115,7 @@ def large_dataset(folder: Path, models: int = 6) -> Path:
     rows = [f"m{seed},{'Classification' if seed % 2 else 'Segmentation'}" for seed in range(models)]
     (folder / "models.csv").write_text("\n".join(["Name,Task", *rows]) + "\n")
     out = folder / "dataset.h5"
-    extract(RunConfig(zoo=(str(folder / "zoo"),), metadata=str(folder / "models.csv")), out)
+    extract(RunConfig(zoo=(str(folder / "zoo"),), metadata=str(folder / "models.csv"), workers=1), out)
     return out
 
 

@@ -16,7 +16,7 @@ from filterdb.run.extraction.extract import extract
 @pytest.fixture
 def dataset(small_zoo: Path, tmp_path: Path) -> Path:
     out = tmp_path / "dataset.h5"
-    extract(RunConfig(zoo=(str(small_zoo),), metadata=str(small_zoo / "models.csv")), out)
+    extract(RunConfig(zoo=(str(small_zoo),), metadata=str(small_zoo / "models.csv"), workers=1), out)
     return out
 
 

@@ -154,7 +154,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_models_of_the_demo_from_the_shell(tmp_path: Path) -> None:
     models = [str(path) for path in sorted((demo_folder() / "zoo").glob("*.onnx"))[1::5]]
-    extract(RunConfig(zoo=tuple(models), metadata=DEMO), tmp_path / "d.h5")
+    extract(RunConfig(zoo=tuple(models), metadata=DEMO, workers=1), tmp_path / "d.h5")
     made = command("analyze", "d.h5", "--out", "a", "--by", "Task", "--by", "depth_decile", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "basis:" not in made.stdout

@@ -6,21 +6,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from zoos import run
 
 import filterdb
-from filterdb.config import RunConfig
 from filterdb.errors import UsageError
-from filterdb.run.extraction.extract import extract
-from filterdb.run.extraction.report import ExtractReport
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
-
-
-def run(zoo: Path, out: Path, **values: object) -> ExtractReport:
-    metadata = zoo / "models.csv"
-    return extract(
-        RunConfig(zoo=(str(zoo),), metadata=str(metadata) if metadata.exists() else None, **values), out
-    )
 
 
 def test_a_zoo_becomes_a_file_that_pandas_and_h5py_open(small_zoo: Path, tmp_path: Path) -> None:

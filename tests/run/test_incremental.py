@@ -13,7 +13,6 @@ from zoos import config_of, flip, run, varied_zoo
 from filterdb.errors import OutputError, UsageError
 from filterdb.extract.discover import discover
 from filterdb.run.extraction import assembly
-from filterdb.run.workforce import workers
 from filterdb.store import verify
 from filterdb.testing import conv_net, write_model
 from seldom import seldom
@@ -274,7 +273,7 @@ def test_the_sidecar_says_where_the_file_comes_from(zoo: Path, out: Path) -> Non
     assert sum(data["consistency"]["statuses"].values()) == 20
     made = data["provenance"]
     assert set(made["seconds"]) == {"scan", "stage", "tables", "write"}
-    assert made["workers"] == workers.worker_count("auto", 20)
+    assert made["workers"] == 1
     assert made["config"]["zoo"] == [str(zoo)]
     assert made["packages"]["h5py"]
     assert made["command"]

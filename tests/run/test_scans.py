@@ -33,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shapes = [(16, 3, 3, 3), (40 + seed, 16, 3, 3), (64, 40 + seed, 3, 3), (1, 1, 3, 3)]
         write_model(folder / "zoo" / f"m{seed}.onnx", conv_net(shapes, seed=10 * seed))
     out = folder / "dataset.h5"
-    extract(RunConfig(zoo=(str(folder / "zoo"),)), out)
+    extract(RunConfig(zoo=(str(folder / "zoo"),), workers=1), out)
     return out
 
 

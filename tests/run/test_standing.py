@@ -43,7 +43,7 @@ RANKED = [name for name in METRICS if name != "n"]
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the shipped zoo."""
     folder = tmp_path_factory.mktemp("standing")
-    config = RunConfig(zoo=("package:demo",), metadata="package:demo")
+    config = RunConfig(zoo=("package:demo",), metadata="package:demo", workers=1)
     config = config.with_analyze(by=("Task", "Family", "depth_decile"), **FEW)
     extract(config, folder / "dataset.h5")
     analyze(folder / "dataset.h5", folder / "results", config)

@@ -76,7 +76,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "demo.h5"
-    extract(RunConfig(zoo=(DEMO,), metadata=DEMO), out)
+    extract(RunConfig(zoo=(DEMO,), metadata=DEMO, workers=1), out)
     return out
 
 
@@ -160,8 +160,8 @@ def test_a_merge_is_what_an_extraction_of_both_zoos_would_be(tmp_path: Path) -> 
             shapes = [(4, 3, 3, 3), (4, 4, 3 + 2 * place, 3 + 2 * place)]
             write_model(tmp_path / name / f"model{model}.onnx", conv_net(shapes, seed=place * 10 + model))
         write_model(tmp_path / name / name / "own.onnx", conv_net([(2, 2, 3, 3)], seed=place))
-        extract(RunConfig(zoo=(str(tmp_path / name),)), tmp_path / f"{name}.h5")
-    both = RunConfig(zoo=(str(tmp_path / "left"), str(tmp_path / "right")))
+        extract(RunConfig(zoo=(str(tmp_path / name),), workers=1), tmp_path / f"{name}.h5")
+    both = RunConfig(zoo=(str(tmp_path / "left"), str(tmp_path / "right")), workers=1)
     extract(both, tmp_path / "both.h5")
     report = merge([tmp_path / "left.h5", tmp_path / "right.h5"], tmp_path / "merged.h5")
     merged, extracted = tables_of(report.path), tables_of(tmp_path / "both.h5")
@@ -401,7 +401,8 @@ def test_a_model_that_one_file_could_not_read_is_taken_from_the_other(tmp_path: 
 def test_files_that_cannot_be_merged_are_named(whole: Path, tmp_path: Path) -> None:
     a = small_file(tmp_path / "a.h5", {"x": 1})
     write_model(tmp_path / "five" / "v.onnx", conv_net([(4, 2, 5, 5)], seed=1))
-    extract(RunConfig(zoo=(str(tmp_path / "five"),)).with_extract(kernel="5x5"), tmp_path / "five.h5")
+    config = RunConfig(zoo=(str(tmp_path / "five"),), workers=1).with_extract(kernel="5x5")
+    extract(config, tmp_path / "five.h5")
     with pytest.raises(UsageError, match=r"5x5 filters, and .*a\.h5 holds 3x3"):
         merge([a, tmp_path / "five.h5"], tmp_path / "m.h5")
     parts = [subset(whole, tmp_path / f"{i}.h5", where=f"layer_id == {i}").path for i in (0, 1)]

@@ -44,7 +44,8 @@ def varied_zoo(folder: Path, count: int, *, large: int = 0) -> Path:
 
 def config_of(zoo: Path, **values: object) -> RunConfig:
     table = zoo / "models.csv"
-    return RunConfig(zoo=(str(zoo),), metadata=str(table) if table.exists() else None, **values)
+    given = {"workers": 1} | values
+    return RunConfig(zoo=(str(zoo),), metadata=str(table) if table.exists() else None, **given)
 
 
 def run(zoo: Path, out: Path, *, force: bool = False, **values: object) -> ExtractReport:
