@@ -204,9 +204,10 @@ def test_results_that_are_no_rows_or_no_numbers_are_refused_by_name(tmp_path: Pa
     found = saturation(path, data=images(6), kind="all")
     assert [layer.layer for layer in found.layers] == ["c", "greater"]
     assert {layer.name: layer.reason for layer in found.skipped} == {
-        "mean": "its result is a single number for 2 rows of data",
-        "turned": "its result is of the shape [3, 2, 6, 6] for 2 rows of data",
-        "shape": "its result is of the shape [4] for 2 rows of data",
+        "mean": "its result is a single number for 3 rows of data",
+        "turned": "nothing says which axis of its result [3, 3, 6, 6] has the channels;"
+        " pooling flatten needs none",
+        "shape": "its result is of the shape [4] for 3 rows of data",
         "list": "its result is of the type seq(tensor(float))",
     }
 

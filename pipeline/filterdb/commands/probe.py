@@ -173,9 +173,15 @@ def saturation(
         str | None, typer.Option(help="Places of an image: channelwise, mean, max, median or flatten.")
     ] = None,
     rule: Annotated[str | None, typer.Option(help="plain, or delve: as delve counts.")] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps of a sequence: the last, the first, or all, which are pooled as places are."
+        ),
+    ] = None,
 ) -> None:
     """Show how many of the directions of each layer explain nearly all of its variance."""
-    own = {"delta": delta, "pooling": pooling, "rule": rule}
+    own = {"delta": delta, "pooling": pooling, "rule": rule, "steps": steps}
     _run("saturation", shared, models or [], _with_own("saturation", shared.settings(), own))
 
 

@@ -146,6 +146,7 @@ class SaturationConfig(Section):
     delta: Annotated[float, Field(gt=0, le=1)] = 0.99
     pooling: str = "channelwise"
     rule: str = "plain"
+    steps: str = "last"
 
 
 class SparsityConfig(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto, inliner
 
 from filterdb.errors import ModelError, WeightError
+from filterdb.onnxgraph.axes import PRODUCTS, RECURRENT, Axes, axes_of
+from filterdb.onnxgraph.blocks import ACTIVATION, NORM, end_of_block, is_final, written_out
 from filterdb.onnxgraph.convolutions import classify
 from filterdb.onnxgraph.fold import Folder
 from filterdb.onnxgraph.graph import Graph, Node, Value, unfold
@@ -25,34 +27,7 @@ from filterdb.onnxgraph.topology import measure
 from filterdb.types import Kernel
 
 Kind: TypeAlias = Literal["conv", "linear", "recurrent", "norm", "activation", "other"]
-Axes: TypeAlias = Literal["channels_first", "channels_last", "sequence", "recurrent"]
-"""Where an activation has its channels, and whether a third axis is time."""
 
-_LINEAR: Final = frozenset(
-    {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "QGemm", "FusedGemm", "FusedMatMul", "MatMulNBits",
-     "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
-)  # fmt: skip
-_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
-_NORM: Final = frozenset(
-    {"BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LRN",
-     "LpNormalization", "RMSNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization"}
-)  # fmt: skip
-_ACTIVATION: Final = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "Tanh",
-     "Softplus", "Softsign", "Gelu", "FastGelu", "QuickGelu", "BiasGelu", "HardSwish", "Mish", "Swish",
-     "Clip", "Softmax", "LogSoftmax", "Hardmax", "QLinearSigmoid", "QLinearLeakyRelu"}
-)  # fmt: skip
-_CHANNELS_LAST: Final = frozenset({"NhwcConv", "NhwcFusedConv", "NhwcMaxPool"})
-# What leaves the order of axes as it is: its result is laid out as its first input that is known.
-_KEEPS: Final = (
-    _NORM - {"LayerNormalization", "SkipLayerNormalization"} | _ACTIVATION | {
-        "Add", "Sub", "Mul", "Div", "Sum", "Mean", "Max", "Min", "Pow", "Sqrt", "Neg", "Abs", "Erf", "Concat",
-        "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear", "Quant", "MaxPool",
-        "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "Pad", "Upsample", "Resize",
-        "DepthToSpace", "SpaceToDepth", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearAveragePool",
-        "QLinearGlobalAveragePool", "Exp", "Log", "Where", "Slice",
-    }
-)  # fmt: skip
 _HOLDER_NOISE: Final = 60
 
 
@@ -71,7 +46,7 @@ class InnerLayer:
     tensor
         The name of its result in the graph; empty where it has none that can be given out.
     axes
-        How the result is laid out.
+        Where the result has its channels.
     block
         The name of the result after the normalization and the activation that follow, and nothing else does.
     final
@@ -209,13 +184,13 @@ class _Reader:
         self._nodes = _in_order(graph.nodes)
         reader = LayerReader(graph, Folder(loaded.tensors, limits), Kernel(1, 1))
         self._convolutions = reader.names
-        self._axes: dict[Value, Axes] = {}
+        self._axes = axes_of(self._nodes, loaded.tensors)
+        self._written = self._kinds_of_several()
 
     def layers(self) -> tuple[InnerLayer, ...]:
         found = []
         names = self._names()
         for node in self._nodes:
-            axes = self._laid_out(node)
             if (node.op, node.domain) == ("Constant", "") or _is_constant(node):
                 continue
             value = next((value for value in node.outputs if value is not None), None)
@@ -224,11 +199,11 @@ class _Reader:
                 InnerLayer(
                     name=names[node.index],
                     op_type=clean(node.op, 100),
-                    kind=_kind(node),
+                    kind=self._written.get(node) or _kind(node),
                     tensor="" if reason or value is None else value.name,
-                    axes=axes,
-                    block="" if reason or value is None else _end_of_block(value).name,
-                    final=value is not None and _is_final(value),
+                    axes="unknown" if value is None else self._axes[value],
+                    block="" if reason or value is None else end_of_block(value).name,
+                    final=value is not None and is_final(value),
                     reason=reason,
                 )
             )
@@ -250,25 +225,16 @@ class _Reader:
             names[node.index] = name
         return names
 
-    def _laid_out(self, node: Node) -> Axes:
-        axes = self._axes_of(node)
-        for value in node.outputs:
-            if value is not None:
-                self._axes[value] = axes
-        return axes
-
-    def _axes_of(self, node: Node) -> Axes:
-        if node.op in _CHANNELS_LAST:
-            return "channels_last"
-        if classify(node) is not None:
-            return "channels_first"
-        if node.op in _RECURRENT:
-            return "recurrent"
-        if node.op in _KEEPS:
-            known = [self._axes[v] for v in node.inputs if v is not None and v in self._axes]
-            if known and known[0] != "recurrent":
-                return known[0]
-        return "sequence"
+    def _kinds_of_several(self) -> Mapping[Node, Kind]:
+        """Say of which kind the last node of several that make a normalization or an activation is."""
+        kinds: dict[Node, Kind] = {}
+        for node in self._nodes:
+            for value in node.outputs:
+                several = None if value is None else written_out(value)
+                if several is not None and several.end.node is not None:
+                    kinds |= dict.fromkeys(several.nodes, "other")
+                    kinds[several.end.node] = several.kind
+        return kinds
 
 
 def _in_order(nodes: list[Node]) -> list[Node]:
@@ -283,14 +249,14 @@ def _in_order(nodes: list[Node]) -> list[Node]:
 def _kind(node: Node) -> Kind:
     if classify(node) is not None:
         return "conv"
-    if node.op in _LINEAR:
+    if node.op in PRODUCTS:
         weighted = any(value is not None and value.constant for value in node.inputs[:2])
         return "linear" if weighted or node.op not in ("MatMul", "Gemm") else "other"
-    if node.op in _RECURRENT:
+    if node.op in RECURRENT:
         return "recurrent"
-    if node.op in _NORM:
+    if node.op in NORM:
         return "norm"
-    return "activation" if node.op in _ACTIVATION else "other"
+    return "activation" if node.op in ACTIVATION else "other"
 
 
 def _is_constant(node: Node) -> bool:
@@ -320,39 +286,3 @@ def _root_name(value: Value) -> str:
             break
         value = value.node.inputs[0]
     return value.name if value.kind == "tensor" else ""
-
-
-def _chain(value: Value, allowed: Iterable[frozenset[str]]) -> Iterator[Value]:
-    """Follow a result through nodes that alone use it, at most one of each group, in their order."""
-    groups = list(allowed)
-    while groups:
-        users = value.consumers()
-        if users is None or len(users) != 1 or users[0].frame.level:
-            return
-        place = next((i for i, group in enumerate(groups) if users[0].op in group), None)
-        if place is None or not users[0].outputs or users[0].outputs[0] is None:
-            return
-        groups = groups[place + 1 :]
-        value = users[0].outputs[0]
-        yield value
-
-
-def _end_of_block(value: Value) -> Value:
-    return ([value, *_chain(value, (frozenset({"Add"}) & _bias(value), _NORM, _ACTIVATION))])[-1]
-
-
-def _bias(value: Value) -> frozenset[str]:
-    """Return Add where the result only gets a bias, as exporters write a dense layer."""
-    users = value.consumers() or []
-    constant = len(users) == 1 and any(v is not None and v.constant for v in users[0].inputs)
-    return frozenset({"Add"}) if constant else frozenset()
-
-
-def _is_final(value: Value) -> bool:
-    groups = (
-        _bias(value),
-        _ACTIVATION,
-        frozenset({"Flatten", "Reshape", "Squeeze", "Identity"}),
-        _ACTIVATION,
-    )
-    return any(item.consumers() is None for item in (value, *_chain(value, groups)))

@@ -18,12 +18,19 @@ from filterdb.onnxgraph.probing import InnerLayer, InnerModel
 from filterdb.probe.data import Data, Source, open_data
 from filterdb.probe.layout import laid_out
 from filterdb.probe.options import Setup
+from filterdb.probe.pooling import needs_channels
 from filterdb.probe.runtime import Array, Runtime
 from filterdb.probe.select import choose, skip
 from filterdb.types import SkippedLayer
 
 _PART: Final = 32
 """Rows whose activations stay in the processor's caches until they are summed up, as a rule."""
+
+_PART_BYTES: Final = 8 << 20
+"""Bytes of data that go through a model at once where rows need not stay together."""
+
+_TRIALS: Final = (3, 2)
+"""Rows that a model is tried with: what counts rows counts both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class Tap:
         The layer.
     position
         Its place among the chosen layers, in the order of execution.
+    rows
+        Which axis of its result counts the rows of data.
     shape
         What its activations are for one row of data.
     row_bytes
@@ -44,6 +53,7 @@ class Tap:
 
     layer: InnerLayer
     position: int
+    rows: int
     shape: tuple[int, ...]
     row_bytes: int
 
@@ -66,6 +76,8 @@ class Activations:
         How it is run.
     layers
         Names of layers that stand in for those of the setup.
+    pooling
+        What becomes of the places of images, if it matters where a layer has its channels.
 
     Raises
     ------
@@ -76,9 +88,15 @@ class Activations:
     """
 
     def __init__(
-        self, model: InnerModel, data: Data, setup: Setup, *, layers: Sequence[str] | None = None
+        self,
+        model: InnerModel,
+        data: Data,
+        setup: Setup,
+        *,
+        layers: Sequence[str] | None = None,
+        pooling: str = "flatten",
     ) -> None:
-        self.model, self.setup = model, setup
+        self.model, self.setup, self._pooling = model, setup, pooling
         chosen, skipped = choose(model, setup, layers=layers)
         self._graph: LaidOut | None = laid_out(model)
         try:
@@ -94,7 +112,7 @@ class Activations:
             raise UsageError(
                 f"no chosen layer can be looked at: {self.skipped[0].name}: {self.skipped[0].reason}",
                 where=model.path,
-                expected="layers whose first dimension counts rows",
+                expected="layers that have a result for every row of the data",
             )
         self._first: tuple[Runtime, set[str]] | None = (runtime, {tap.layer.tensor for tap in self.taps})
         rows = len(self.source)
@@ -149,35 +167,57 @@ class Activations:
     def _try(
         self, chosen: Sequence[InnerLayer], runtime: Runtime
     ) -> tuple[tuple[Tap, ...], tuple[SkippedLayer, ...]]:
-        """Run a few rows, to see what each layer gives."""
+        """Run a few rows, and fewer again, to see what each layer gives."""
         usable = [layer for layer in chosen if layer.tensor not in runtime.unusable]
         refused = {
             layer.name: f"its result is of the type {runtime.unusable[layer.tensor]}"
             for layer in chosen
             if layer.tensor in runtime.unusable
         }
-        count = self._fixed or min(2, len(self.source))
-        first = np.minimum(np.arange(count), len(self.source) - 1).astype(np.intp)
-        values = runtime.run(self.source.read(first), [layer.tensor for layer in usable])
+        counts = (self._fixed,) if self._fixed else _TRIALS
+        tensors = [layer.tensor for layer in usable]
+        tried = [runtime.run(self.source.read(self._first_rows(count)), tensors) for count in counts]
         taps: list[Tap] = []
-        for layer, value in zip(usable, values, strict=True):
-            rows = _by_row(value, layer)
-            if rows.ndim == 0 or len(rows) != count:
+        for place, layer in enumerate(usable):
+            value = tried[0][place]
+            axis = _row_axis([values[place].shape for values in tried], counts, layer)
+            rows = None if axis is None else _by_row(value, layer, axis)
+            if rows is None or axis is None:
                 shape = f"of the shape {list(value.shape)}" if value.ndim else "a single number"
-                refused[layer.name] = f"its result is {shape} for {count} rows of data"
+                refused[layer.name] = f"its result is {shape} for {counts[0]} rows of data"
             elif rows.size == 0:
                 refused[layer.name] = f"its result is empty: its shape is {list(value.shape)}"
+            elif layer.axes == "unknown" and needs_channels(rows.shape[1:], self._pooling):
+                refused[layer.name] = (
+                    f"nothing says which axis of its result {list(rows.shape)} has the channels;"
+                    " pooling flatten needs none"
+                )
             else:
                 size = rows.itemsize * math.prod(rows.shape[1:])
-                taps.append(Tap(layer, len(taps), rows.shape[1:], size))
+                taps.append(Tap(layer, len(taps), axis, rows.shape[1:], size))
         named = [layer for layer in chosen if layer.name in refused]
         return tuple(taps), tuple(skip(layer, refused[layer.name]) for layer in named)
 
+    def _first_rows(self, count: int) -> NDArray[np.intp]:
+        return np.minimum(np.arange(count), len(self.source) - 1).astype(np.intp)
+
     def at_once(self) -> int:
-        """Return how many rows of a batch go through the model at once where they need not stay together."""
+        """Return how many rows of a batch are summed up at once where they need not stay together."""
+        return min(self.through, _PART) if self._by_row else self.through
+
+    @property
+    def through(self) -> int:
+        """How many rows of a batch go through the model at once."""
         rows = min(self.setup.batch, len(self.rows))
-        # Whether rows may go apart is known of the model alone: so are the last bits of their values.
-        return min(rows, _PART) if self._graph is not None and self._graph.by_row else rows
+        if not self._by_row:
+            return rows
+        # Known of the model and its data alone, as whether rows may go apart: so are the last bits of values.
+        size = sum(array.nbytes for array in self.source.read(self._first_rows(1)).values())
+        return max(1, min(rows, _PART_BYTES // max(1, size)))
+
+    @property
+    def _by_row(self) -> bool:
+        return self._graph is not None and self._graph.by_row
 
     @property
     def fixed(self) -> int | None:
@@ -202,6 +242,7 @@ class Reader:
         self.taps = tuple(taps)
         self._source, self._fixed, self._runtime = activations.source, activations.fixed, runtime
         self._path, self._at_once = activations.model.path, activations.at_once()
+        self._through = activations.through
 
     def parts(self, rows: NDArray[np.intp]) -> Iterator[Iterator[tuple[Tap, Array]]]:
         """Yield what :meth:`read` does in parts of a batch, if the model treats every row by itself.
@@ -228,16 +269,17 @@ class Reader:
             yield tap, values.pop(tap.position)
 
     def _forward(self, rows: NDArray[np.intp]) -> dict[int, Array]:
-        step = self._fixed or len(rows)
+        step = self._fixed or min(len(rows), self._through)
         parts: list[list[Array]] = [[] for _ in self.taps]
         tensors = [tap.layer.tensor for tap in self.taps]
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             # A model of a fixed batch gets the last row again, and what comes of that is cut off.
-            padded = np.concatenate([part, np.repeat(part[-1:], step - len(part))])
+            missing = step - len(part) if self._fixed else 0
+            padded = np.concatenate([part, np.repeat(part[-1:], missing)])
             for place, value in enumerate(self._runtime.run(self._source.read(padded), tensors)):
                 tap = self.taps[place]
-                by_row = _by_row(value, tap.layer)
+                by_row = _by_row(value, tap.layer, tap.rows)
                 if by_row.shape != (len(padded), *tap.shape):
                     raise self._changed(tap, value)
                 parts[place].append(by_row[: len(part)])
@@ -302,7 +344,26 @@ def _fixed_rows(runtime: Runtime) -> int | None:
     return next((port.shape[0] for port in runtime.inputs if port.shape), None) or None
 
 
-def _by_row(value: Array, layer: InnerLayer) -> Array:
+def _row_axis(shapes: Sequence[tuple[int, ...]], counts: Sequence[int], layer: InnerLayer) -> int | None:
+    """Return the axis that counts the rows of data: the first, or the only other one, as in steps x rows."""
+    if len({len(shape) for shape in shapes}) != 1:
+        return None
+    recurrent = layer.axes == "recurrent" and len(shapes[0]) in (3, 4)
+    found = [
+        axis
+        for axis in range(len(shapes[0]))
+        if all(shape[axis] == count for shape, count in zip(shapes, counts, strict=True))
+    ]
+    if recurrent:
+        return 0 if len(shapes[0]) - 2 in found else None
+    sure = layer.axes == "time_major" or len(counts) > 1
+    others = {tuple(np.delete(shape, found)) for shape in shapes}
+    if len(others) != 1 or not found:
+        return None
+    return 0 if found[0] == 0 else found[0] if len(found) == 1 and sure else None
+
+
+def _by_row(value: Array, layer: InnerLayer, axis: int) -> Array:
     """Return activations with the rows first; a recurrent layer has its time and directions before them."""
     if layer.axes == "recurrent" and value.ndim == 4:
         steps, directions, rows, width = value.shape
@@ -310,4 +371,4 @@ def _by_row(value: Array, layer: InnerLayer) -> Array:
     if layer.axes == "recurrent" and value.ndim == 3:
         directions, rows, width = value.shape
         return value.transpose(1, 0, 2).reshape(rows, directions * width)
-    return value
+    return np.moveaxis(value, axis, 0) if axis else value

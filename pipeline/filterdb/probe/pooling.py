@@ -8,36 +8,42 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from filterdb.onnxgraph.probing import Axes
+from filterdb.onnxgraph.axes import Axes
 
 Pooling: TypeAlias = Literal["channelwise", "mean", "max", "median", "flatten"]
 
+Steps: TypeAlias = Literal["last", "first", "all"]
+
+STEPS: Final[tuple[str, ...]] = get_args(Steps)
 POOLINGS: Final[tuple[str, ...]] = get_args(Pooling)
 _BLOCK: Final = 1 << 22
 BLOCK_BYTES: Final = 2 * 8 * _BLOCK
 """Bytes that a block of :func:`columns` and what is computed of it take, as a rule."""
 
 
-def pooled(values: NDArray[Any], axes: Axes, pooling: str) -> NDArray[Any]:
+def pooled(values: NDArray[Any], axes: Axes, pooling: str, steps: str = "last") -> NDArray[Any]:
     """Return activations as (rows, features) or, channelwise, as (rows, features, places).
-
-    Of a sequence, the last step counts, whatever the pooling.
 
     Parameters
     ----------
     values
         Activations with the rows of the data first.
     axes
-        How they are laid out.
+        Where their channels are; it is known, unless all of them are features.
     pooling
         What becomes of the places of an image: each is a row of its own (``channelwise``), or they are
         summed up, or they are features.
+    steps
+        What counts of a sequence: the ``last`` step, the ``first``, or ``all``, which are then treated as
+        places are.
     """
     if values.ndim <= 2:
         return values.reshape(len(values), -1)
-    if axes in ("sequence", "recurrent") and values.ndim == 3:
-        return values[:, -1]
-    if axes == "channels_last":
+    if axes == "unknown":
+        return values.reshape(len(values), -1)
+    if axes != "channels_first" and values.ndim == 3 and steps != "all":
+        return values[:, 0 if steps == "first" else -1]
+    if axes != "channels_first":
         values = np.moveaxis(values, -1, 1)
     places = values.reshape(*values.shape[:2], -1)
     if pooling == "channelwise":
@@ -52,20 +58,32 @@ def pooled(values: NDArray[Any], axes: Axes, pooling: str) -> NDArray[Any]:
     return np.partition(places, lower, axis=2)[:, :, lower]
 
 
-def width_of(shape: tuple[int, ...], axes: Axes, pooling: str) -> int:
+def needs_channels(shape: tuple[int, ...], pooling: str) -> bool:
+    """Tell whether it matters where activations have their channels.
+
+    Parameters
+    ----------
+    shape
+        Of the activations of one row.
+    pooling
+        As for :func:`pooled`.
+    """
+    return len(shape) > 1 and pooling != "flatten"
+
+
+def width_of(shape: tuple[int, ...], axes: Axes, pooling: str, steps: str = "last") -> int:
     """Return how many features pooled activations have.
 
     Parameters
     ----------
     shape
         Of the activations of one row.
-    axes, pooling
+    axes, pooling, steps
         As for :func:`pooled`.
     """
     # No more than shapes is needed, and this one takes no memory.
-    found = pooled(
-        np.broadcast_to(np.int8(0), (1, *shape)), axes, pooling if pooling == "flatten" else "channelwise"
-    )
+    values = np.broadcast_to(np.int8(0), (1, *shape))
+    found = pooled(values, axes, pooling if pooling == "flatten" else "channelwise", steps)
     return int(found.shape[1])
 
 

@@ -34,6 +34,7 @@ _TYPES: Final[Mapping[str, str]] = {
 _QUIET: Final = 4
 # Where in onnxruntime an error arose, which is no help to anybody here.
 _PLACE: Final = re.compile(r"^\w+ : (\S+\.(cc|h):\d+ .*?&\) )?")
+_NO_MEMORY: Final = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory")
 CAN_REWRITE: Final = hasattr(os, "memfd_create")
 """A rewritten model passes through memory that has a name, which only Linux has."""
 
@@ -221,4 +222,5 @@ def _cannot(model: InnerModel, what: str, error: Exception) -> ModelError:
         f"onnxruntime cannot {what} the model: {text[:400]}",
         where=model.path,
         expected="a model and data that onnxruntime runs on a processor",
+        hint="a smaller --batch takes less memory" if _NO_MEMORY.search(text) else None,
     )

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LEAST_ROWS: Final = 4
 """The unbiased estimate divides by n (n - 3)."""
 
+_ALWAYS: Final = 1 << 28
+"""What the matrices of a batch may take, however little --memory says."""
+
 Floats = NDArray[np.float64]
 
 
@@ -209,6 +212,8 @@ def cka(
     setup = checked(layers, **options)
     with threadpool_limits(1, "blas"):
         first = Activations(open_inside(a), data, setup)
+        if isinstance(layers_b, str):
+            layers_b = (layers_b,)
         same = _same(a, b) and data_b is None and (layers_b is None or tuple(layers_b) == setup.layers)
         second = first
         if not same:
@@ -252,6 +257,7 @@ def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: 
         raise UsageError(f"there are {len(rows)} rows of data", expected=f"at least {LEAST_ROWS} for CKA")
     size = min(setup.batch, len(rows))
     count = len(rows) // size  # a short last batch would weigh as much as a full one
+    _require_room(first, second, size, setup)
     sums = Sums.of(len(first.taps), len(second.taps))
     with ExitStack() as stack:
         workers = stack.enter_context(Workers(setup, bytes_each(size)))
@@ -262,6 +268,18 @@ def _compare(first: Activations, second: Activations, setup: Setup, *, shuffle: 
             sums.add(ours, ours if grams[1] is None else grams[1].of(part), size)
             shown.advance(size)
     return _result(first, second, sums, size, count, len(rows), setup.seed if shuffle else None)
+
+
+def _require_room(first: Activations, second: Activations, size: int, setup: Setup) -> None:
+    layers = len(first.taps) + (0 if second is first else len(second.taps))
+    need = 8 * size * size * layers
+    most = max(setup.memory, _ALWAYS)
+    if need > most:
+        raise UsageError(
+            f"{layers:,} layers over batches of {size:,} rows take {need / 1e9:,.1f} GB",
+            expected=f"{most / 1e9:,.1f} GB at most; see --memory",
+            hint="a smaller --batch, fewer --layers, or more --memory",
+        )
 
 
 def _result(

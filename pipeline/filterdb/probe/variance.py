@@ -18,7 +18,7 @@ from filterdb.probe.data import Data
 from filterdb.probe.engine import Activations, Tap, Workers, batches
 from filterdb.probe.grams import VARIANCE
 from filterdb.probe.options import Options, Setup, require_choice, require_share
-from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, pooled, width_of
+from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, STEPS, pooled, width_of
 from filterdb.probe.results import layer_frame, mean_of
 from filterdb.probe.runtime import Array
 from filterdb.types import SkippedLayer
@@ -89,7 +89,7 @@ class SaturationResult:
         The layers.
     skipped
         Chosen layers that cannot be looked at.
-    delta, pooling, rule
+    delta, pooling, rule, steps
         As they were asked for.
     rows
         Rows of data that were used.
@@ -103,6 +103,7 @@ class SaturationResult:
     pooling: str
     rule: str
     rows: int
+    steps: str = "last"
 
     column: ClassVar[str] = "saturation"
     unit: ClassVar[str] = "layers"
@@ -119,7 +120,8 @@ class SaturationResult:
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""
-        return {name: getattr(self, name) for name in ("model", "data", "rows", "pooling", "rule", "delta")}
+        known = ("model", "data", "rows", "pooling", "steps", "rule", "delta")
+        return {name: getattr(self, name) for name in known}
 
     def totals(self) -> dict[str, float]:
         """Return the mean saturation of the layers, and how many belong to the tail."""
@@ -138,6 +140,7 @@ def saturation(
     delta: float = 0.99,
     pooling: str = "channelwise",
     rule: str = "plain",
+    steps: str = "last",
     **options: Unpack[Options],
 ) -> SaturationResult:
     """Return the share of the directions of each layer that explain nearly all of its variance.
@@ -156,6 +159,9 @@ def saturation(
         ``channelwise``, ``mean``, ``max``, ``median`` or ``flatten``.
     rule
         ``plain``, or ``delve``: as delve counts.
+    steps
+        What counts of a sequence: the ``last`` step, the ``first``, or ``all``, which are then treated as the
+        places of an image are.
     **options
         As for :class:`~filterdb.probe.options.Setup`.
 
@@ -166,10 +172,10 @@ def saturation(
     ModelError
         If the model cannot be used.
     """
-    setup = checked(layers, delta, pooling, rule, **options)
+    setup = checked(layers, delta, pooling, rule, steps, **options)
     with threadpool_limits(1, "blas"):
-        activations = Activations(open_inside(model), data, setup)
-        found = _measure(activations, setup, delta, pooling, rule)
+        activations = Activations(open_inside(model), data, setup, pooling=pooling)
+        found = _measure(activations, setup, delta, pooling, steps, rule)
     return SaturationResult(
         model=str(activations.model.path),
         data=activations.source.about,
@@ -179,11 +185,17 @@ def saturation(
         pooling=pooling,
         rule=rule,
         rows=len(activations.rows),
+        steps=steps,
     )
 
 
 def checked(
-    layers: Sequence[str], delta: float, pooling: str, rule: str, **options: Unpack[Options]
+    layers: Sequence[str],
+    delta: float,
+    pooling: str,
+    rule: str,
+    steps: str = "last",
+    **options: Unpack[Options],
 ) -> Setup:
     """Return the setup that the arguments of :func:`saturation` ask for.
 
@@ -195,11 +207,12 @@ def checked(
     require_share("delta", delta)
     require_choice("pooling", pooling, POOLINGS)
     require_choice("rule", rule, RULES)
+    require_choice("steps", steps, STEPS)
     return Setup.of(layers, options)
 
 
 def _measure(
-    activations: Activations, setup: Setup, delta: float, pooling: str, rule: str
+    activations: Activations, setup: Setup, delta: float, pooling: str, steps: str, rule: str
 ) -> list[LayerSaturation]:
     found = {}
     groups = activations.passes(activations.at_once())
@@ -208,7 +221,7 @@ def _measure(
         Workers(setup, BLOCK_BYTES) as workers,
     ):
         for group in groups:
-            sums = _Sums(group, setup, pooling)
+            sums = _Sums(group, setup, pooling, steps)
             reader = activations.open(group)
             for part in batches(activations.rows, setup.batch):
                 for layers in reader.parts(part):
@@ -222,8 +235,8 @@ def _measure(
 class _Sums:
     """The covariances of some layers, where there is room for them."""
 
-    def __init__(self, taps: Sequence[Tap], setup: Setup, pooling: str) -> None:
-        self._pooling = pooling
+    def __init__(self, taps: Sequence[Tap], setup: Setup, pooling: str, steps: str) -> None:
+        self._pooling, self._steps = pooling, steps
         self.of: dict[int, Covariance | None] = {}
         for tap in taps:
             width = self.width(tap)
@@ -232,12 +245,12 @@ class _Sums:
             self.of[tap.position] = Covariance(width) if fits else None
 
     def width(self, tap: Tap) -> int:
-        return width_of(tap.shape, tap.layer.axes, self._pooling)
+        return width_of(tap.shape, tap.layer.axes, self._pooling, self._steps)
 
     def add(self, tap: Tap, values: Array) -> None:
         sums = self.of[tap.position]
         if sums is not None:
-            sums.add(pooled(values, tap.layer.axes, self._pooling))
+            sums.add(pooled(values, tap.layer.axes, self._pooling, self._steps))
 
 
 def dimension_of(eigenvalues: Floats, delta: float, rule: str) -> int:

@@ -119,7 +119,7 @@ def require_options(what: What, options: Mapping[str, Any]) -> None:
     names = {"layers", *Options.__annotations__}
     known = {name: value for name, value in options.items() if name in names}
     if what == "saturation":
-        variance.checked(**known, **{name: options[name] for name in ("delta", "pooling", "rule")})
+        variance.checked(**known, **{name: options[name] for name in ("delta", "pooling", "rule", "steps")})
     elif what == "sparsity":
         alpha.checked(**known, **{name: options[name] for name in ("pooling", "rule", "trees")})
     else:

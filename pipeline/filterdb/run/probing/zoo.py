@@ -34,7 +34,7 @@ from filterdb.types import ModelSource
 if TYPE_CHECKING:
     from filterdb.figures import Drawing
 
-PROBE_VERSION: Final = 2
+PROBE_VERSION: Final = 3
 """Changes when the same model over the same data would be told in other numbers."""
 
 _OURS: Final = ("*.part", "*.tmp", "known.json", folder.NEW)
