@@ -15,9 +15,10 @@ from typing import Any
 
 import filterdb
 import write_docs
-from filterdb import errors, measure
+from filterdb import errors, measure, probe
 from filterdb.config import demo_folder
 from filterdb.figures import Drawing
+from filterdb.probe.options import Setup
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 MODEL = "cls-cells-invres-fit.onnx"
@@ -81,8 +82,17 @@ def reference() -> str:
         sections.append(f"## {title}\n\n{said}\n")
         for kind in kinds:
             sections += _described(kind.__name__, kind, level=3)
+    sections += _probes()
     sections += [_errors(), "## filterdb.\\_\\_version\\_\\_\n\nThe version, as text.\n"]
     return "\n".join(sections)
+
+
+def _probes() -> Iterator[str]:
+    yield "## filterdb.probe\n\nWhat models do with data; [probes.md](probes.md) says how it is computed.\n"
+    for name in sorted(probe.__all__, key=lambda name: not name.islower()):
+        yield from _described(f"probe.{name}", getattr(probe, name), level=3)
+    yield "### Setup: the options that all probes take\n"
+    yield _text(inspect.getdoc(Setup) or "")
 
 
 def _described(name: str, thing: Any, level: int = 2) -> Iterator[str]:

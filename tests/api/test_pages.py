@@ -9,6 +9,7 @@ from pathlib import Path
 from built_demo import ROOT
 
 import filterdb
+import filterdb.probe
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -40,6 +41,9 @@ def test_the_reference_names_all_that_is_public() -> None:
     for kind in (filterdb.FilterDB, filterdb.Results):
         for name in vars(kind):
             assert name.startswith("_") or f"### {kind.__name__}.{name}\n" in text
+    for name in filterdb.probe.__all__:
+        assert f"### probe.{name}\n" in text
+    assert "#### CKAResult.matrix\n" in text
     assert "CorruptDataError" in text
 
 

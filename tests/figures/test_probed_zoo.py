@@ -44,6 +44,21 @@ def test_each_layer_has_a_cell_and_models_are_ordered_by_their_mean() -> None:
     assert "n = 30 layers of 6 models. Grey: not defined (1 layer)." in drawing.caption
 
 
+def test_models_whose_names_begin_alike_are_told_apart() -> None:
+    names = [
+        "cls-fractals-resnet-over",
+        "cls-fractals-resnet-over-untrained",
+        "seg-fractals-unet-fit-untrained",
+    ]
+    data = table(3)
+    data["model"] = np.repeat(names, 5)
+    ax = zoo_strips(data, value="value", title="saturation").figure.axes[0]
+    said = {label.get_text() for label in ax.get_yticklabels()}
+    assert len(said) == 3
+    assert sum(text.endswith("-untrained") for text in said) == 2
+    assert names[0] in said
+
+
 def test_models_of_any_depth_reach_from_the_first_to_the_last_layer() -> None:
     data = pd.concat([table(1, 3), table(1, 40, seed=1).assign(model="long")])
     ax = zoo_strips(data, value="value", title="saturation").figure.axes[0]

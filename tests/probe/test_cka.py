@@ -52,6 +52,18 @@ def product(a: np.ndarray, b: np.ndarray) -> float:
     return float((u_centred(gram_of(a)[0]) * u_centred(gram_of(b)[0])).sum())
 
 
+def test_a_matrix_has_the_layers_in_the_order_of_execution(pair: tuple[Path, Path]) -> None:
+    found = cka(*pair, data=images(40), layers=["*"], layers_b=["head", "body.*"])
+    matrix = found.matrix()
+    assert matrix.index.tolist() == list(found.a.layers) != sorted(found.a.layers)
+    assert matrix.columns.tolist() == list(found.b.layers) == ["body.0", "body.1", "head"]
+    assert (matrix.index.name, matrix.columns.name) == ("layer_a", "layer_b")
+    for row in found.to_frame().itertuples():
+        np.testing.assert_equal(matrix.loc[row.layer_a, row.layer_b], row.cka)
+    matrix.iloc[0, 0] = 5
+    assert found.values[0, 0] != 5
+
+
 def test_rotation_scale_and_offset_change_nothing() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(20, 9)), rng.normal(size=(20, 5))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from filterdb.figures.probes import cka_heatmap, saturation_bars, sparsity_scores
+from filterdb.figures.probes_names import shown
 
 
 def pairs(a: int, b: int) -> pd.DataFrame:
@@ -60,6 +61,56 @@ def test_scores_are_drawn_layer_by_layer() -> None:
     line = drawing.figure.axes[0].get_lines()[0]
     assert list(line.get_xdata()) == table["alpha"].tolist()
     assert drawing.data.equals(table)
+
+
+@pytest.mark.parametrize(("a", "b"), [(4, 151), (151, 4), (151, 151), (3, 5)])
+def test_both_sides_of_a_heatmap_can_be_read_whatever_its_shape(a: int, b: int) -> None:
+    figure = cka_heatmap(pairs(a, b), models=("a", "b")).figure
+    ax = figure.axes[0]
+    box = ax.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    assert min(box.width, box.height) > 0.3
+    assert figure.get_size_inches()[1] <= 14.01
+    if a == 4:
+        assert len(ax.get_yticks()) == 4
+    if a == b or a == 3:
+        assert box.width / b == pytest.approx(box.height / a, rel=1e-3)
+    for labels, pitch in ((ax.get_yticklabels(), box.height / a), (ax.get_xticklabels(), box.width / b)):
+        step = -(-(a if labels is ax.get_yticklabels() else b) // len(labels))
+        assert labels[0].get_fontsize() <= 72 * pitch * max(1, step) * 1.3
+
+
+def test_scores_and_agreements_have_axes_of_their_own() -> None:
+    table = layers(5)
+    table.loc[2, ["ari", "ami", "fmi"]] = np.nan
+    figure = sparsity_scores(table, model="m").figure
+    score, agreement = figure.axes
+    boxes = [ax.get_window_extent() for ax in (score, agreement)]
+    assert boxes[0].x1 < boxes[1].x0
+    assert boxes[0].y0 == pytest.approx(boxes[1].y0)
+    assert len(score.get_lines()) == 1
+    found = {line.get_label(): line.get_xdata() for line in agreement.get_lines()}
+    for name in ("ari", "ami", "fmi"):
+        np.testing.assert_array_equal(found[name.upper()], table[name])
+    assert len(agreement.patches) == 1
+
+
+def test_an_operator_goes_from_the_end_of_a_name_and_nothing_else() -> None:
+    fire = [f"fire0/conv{i}" for i in range(4)]
+    assert shown(fire, ["Conv"] * 4, 30) == fire
+    assert shown(["/a/Conv", "/b/Conv_1", "head"], ["Conv", "Conv", "Gemm"], 30) == ["a", "b", "head"]
+    assert shown(["/a/Conv", "/a/Gemm"], ["Conv", "Gemm"], 30) == ["a/Conv", "a/Gemm"]
+    assert shown(["/a/Conv"], [""], 30) == ["a/Conv"]
+
+
+def test_what_long_names_begin_with_alike_goes_from_all_of_them() -> None:
+    names = ["features.5.first.conv", "features.5.second.conv", "features.12.x", "head"]
+    assert shown(names, [""] * 4, 21) == ["…5.first.conv", "…5.second.conv", "…12.x", "head"]
+    assert shown(names, [""] * 4, 22) == names
+    # One name alone has nothing in common, and what is cut in the middle keeps both ends.
+    assert shown(["encoder.layer.query", "head"], [""] * 2, 11) == ["encod…query", "head"]
+    assert shown(["same" * 9, "same" * 9], [""] * 2, 9)[1].endswith("~2")
+    # Beside a name that is short already, no other becomes the same.
+    assert len(set(shown(["…b", "long.long.b", "long.long.c"], [""] * 3, 8))) == 3
 
 
 @pytest.mark.parametrize("count", [1, 30, 400])

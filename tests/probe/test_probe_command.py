@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from models import classifier, images, write
+from onnx import helper
 
 from filterdb import probe
+from filterdb.testing import tensor
 from in_process import call
 
 PROBES = ("cka", "saturation", "sparsity")
@@ -138,6 +140,92 @@ def test_two_runs_write_the_same_bytes(written: Path) -> None:
     assert len(list((written / "out").iterdir())) == 6
     for path in (written / "out").iterdir():
         assert path.read_bytes() == (written / "again" / path.name).read_bytes(), path.name
+
+
+def furnish_gaps(folder: Path) -> Path:
+    """Write a model with a layer that holds NaN, and one that has no rows."""
+    model = classifier()
+    weight = next(one for one in model.graph.initializer if one.name == "body.1.weight")
+    weight.CopyFrom(tensor("body.1.weight", np.full((8, 6, 3, 3), np.nan, "f4")))
+    model.graph.node.append(helper.make_node("Shape", ["x"], ["shape"], name="shape"))
+    return write(folder / "gaps.onnx", model)
+
+
+def test_only_layers_with_a_value_are_said_to_have_few_rows(folder: Path) -> None:
+    furnish_gaps(folder)
+    lines = filterdb("saturation", "gaps.onnx", "--limit", "5", cwd=folder).stdout.splitlines()
+    assert [line for line in lines if "not defined" in line] == [
+        "  not defined: body.1, head: its activations hold NaN or infinity"
+    ]
+    assert not any("fewer rows" in line for line in lines)
+    few = filterdb("saturation", "a.onnx", "--limit", "5", cwd=folder).stdout
+    assert "fewer rows than features, so that less than all could be used: head" in few
+
+
+@pytest.mark.parametrize("what", PROBES)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_could_not_be_looked_at_is_listed_beside_the_table(what: str, suffix: str, folder: Path) -> None:
+    furnish_gaps(folder)
+    table, beside = f"out/t.{suffix}", folder / "out" / "t.skipped.csv"
+    shared = ("--data", "data.npz", "--out", table)
+    done = filterdb(what, "gaps.onnx", "--kind", "all", *shared, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "the layers not looked at: out/t.skipped.csv" in done.stdout
+    rows = list(csv.DictReader(beside.read_text("utf-8").splitlines()))
+    assert [(row["layer"], row["op_type"]) for row in rows] == [("shape", "Shape")]
+    assert rows[0]["reason"] in done.stdout
+    # A table in its place that leaves nothing out has no list; what somebody else has put there stays.
+    done = filterdb(what, "a.onnx", *shared, cwd=folder)
+    assert (done.returncode, beside.exists()) == (0, False)
+    beside.write_text("layer,mine\n")
+    filterdb(what, "a.onnx", *shared, cwd=folder)
+    assert beside.read_text() == "layer,mine\n"
+
+
+def test_json_lists_what_could_not_be_looked_at_and_needs_no_other_file(folder: Path) -> None:
+    furnish_gaps(folder)
+    filterdb("saturation", "gaps.onnx", "--kind", "all", "--limit", "9", "--out", "t.json", cwd=folder)
+    found = json.loads((folder / "t.json").read_text())
+    assert [one["layer"] for one in found["skipped"]] == ["shape"]
+    assert not (folder / "t.skipped.csv").exists()
+
+
+def test_one_is_said_in_the_singular(folder: Path) -> None:
+    done = filterdb("cka", "a.onnx", "b.onnx", "--layers", "head", "--limit", "9", "--batch", "8", cwd=folder)
+    assert done.stdout.splitlines()[:3] == [
+        "CKA of a.onnx (1 layer) with b.onnx (1 layer)",
+        "  on 8 rows of scikit-learn's digits, in one batch",
+        "  left out: 1 row of a short last batch; --batch changes how many",
+    ]
+
+
+def test_a_figure_as_pdf_has_the_same_bytes_every_time(folder: Path) -> None:
+    for name in ("one.pdf", "two.pdf"):
+        done = filterdb("saturation", "a.onnx", "--limit", "9", "--figure", name, cwd=folder, TZ="UTC")
+        assert done.returncode == 0, done.stderr
+    content = (folder / "one.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"Date" not in content
+    assert content == (folder / "two.pdf").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["saturation", "a.onnx", "b.onnx"], "several models are given, and --out is not"),
+        (["saturation", "."], "a zoo is given, and --out is not"),
+        (["saturation", "a.onnx", "--layers", "body.0", "head"], "try: --layers body.0 --layers head"),
+        (["cka", "a.onnx", "--layers", "body.0", "head"], "head is no model: there is no such file"),
+        (["saturation", "a.onnx", "--layers", "body.0,head"], "try: --layers body.0 --layers head"),
+        (["saturation", "a.onnx", "nowhere", "--out", "o"], "no such file or folder"),
+    ],
+)
+def test_what_is_missing_from_a_command_is_named(folder: Path, arguments: list[str], told: str) -> None:
+    done = filterdb(*arguments, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert "it is not said where" not in done.stderr
+    assert not (folder / "o").exists()
 
 
 @pytest.mark.parametrize(

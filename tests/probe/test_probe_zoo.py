@@ -166,6 +166,56 @@ def test_an_old_folder_that_is_damaged_is_written_again(zoo: Path) -> None:
     assert content(zoo.parent / "out") == expected
 
 
+def test_files_of_the_same_content_are_not_told_as_known_from_before(zoo: Path) -> None:
+    shutil.copy(zoo / "a.onnx", zoo / "copy.onnx")
+    shutil.copy(zoo / "a.onnx", zoo / "third.onnx")
+    report = run(zoo)
+    assert (report.probed, report.reused, report.same) == (3, 0, 2)
+    assert "  3 probed, 2 the same as another" in text(report)
+    assert summary(report)["same"] == 2
+    write(zoo / "new.onnx", classifier(seed=98))
+    report = run(zoo)
+    assert (report.probed, report.reused, report.same) == (1, 5, 0)
+    assert "  1 probed, 5 known from an earlier run" in text(report)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "held"),
+    [
+        (("cka", {}), ("saturation", {}), "cka of each model with itself, not saturation"),
+        (("saturation", {}), ("sparsity", {}), "saturation, not sparsity"),
+        (("cka", {"b": "a"}), ("cka", {}), "a.onnx, not cka of each model with itself"),
+        (("cka", {"b": "a"}), ("cka", {"b": "b"}), "a.onnx, not cka of each model with"),
+    ],
+)
+def test_the_folder_of_another_probe_is_replaced_by_force_only(
+    zoo: Path, first: Any, second: Any, held: str
+) -> None:
+    made = [
+        (what, {key: zoo / f"{name}.onnx" for key, name in more.items()}) for what, more in (first, second)
+    ]
+    run(zoo, *made[0][:1], more=made[0][1])
+    before = content(zoo.parent / "out")
+    with pytest.raises(UsageError, match="the folder holds another probe") as caught:
+        run(zoo, made[1][0], more=made[1][1])
+    assert held in str(caught.value)
+    assert "--force" in (caught.value.hint or "")
+    assert content(zoo.parent / "out") == before
+    assert not (zoo.parent / "out.staging").exists()
+    config = config_of(zoo)
+    options = {**options_of(made[1][0], config.probe), **made[1][1]}
+    probe_zoo(made[1][0], [zoo], zoo.parent / "out", config, options, force=True)
+    assert filterdb.open_probes(zoo.parent / "out").what == made[1][0]
+
+
+def test_a_second_model_by_another_name_of_its_path_is_the_same(
+    zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(zoo)
+    run(zoo, "cka", more={"b": Path("a.onnx")})
+    assert run(zoo, "cka", more={"b": zoo / "a.onnx"}, probe={"batch": 8}).probed == 3
+
+
 def test_nothing_of_anybody_else_is_replaced(zoo: Path) -> None:
     out = zoo.parent / "out"
     out.mkdir()

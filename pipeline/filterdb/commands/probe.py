@@ -24,7 +24,7 @@ from filterdb.commands.shared import (
     show,
     when_interrupted,
 )
-from filterdb.errors import UsageError
+from filterdb.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from filterdb.config import RunConfig
@@ -87,12 +87,17 @@ class Shared:
         Path | None,
         typer.Option(help="A table to write: .csv, .parquet or .json; of a zoo, the folder to write."),
     ] = None
-    figure: Annotated[Path | None, typer.Option(help="A figure to write: .png or .svg.")] = None
+    figure: Annotated[Path | None, typer.Option(help="A figure to write: .png, .svg or .pdf.")] = None
     config: ConfigOption = None
     workers: WorkersOption = None
     scheduler: SchedulerOption = None
     dashboard: DashboardOption = None
-    force: Annotated[bool, typer.Option("--force", help="Probe every model of a zoo again.")] = False
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Probe every model of a zoo again, also where --out holds another probe."
+        ),
+    ] = False
     as_json: JsonOption = False
 
     def settings(self, **section: Any) -> RunConfig:
@@ -219,6 +224,7 @@ def _run(
     from filterdb.run.probing.settings import options_of
 
     options = {**options_of(what, settings.probe), **(more or {})}
+    _require_models([*paths, *([options["b"]] if "b" in options else [])], shared)
     if len(paths) == 1 and not paths[0].is_dir():
         _probe_one(what, paths[0], shared, options)
         return
@@ -228,6 +234,18 @@ def _run(
             "no model is given", expected="an .onnx file, or folders of them, or --config with a zoo"
         )
     _probe_zoo(what, zoo, shared, settings, options)
+
+
+def _require_models(paths: Sequence[Path], shared: Shared) -> None:
+    """Refuse words that are taken for models, though they are names of layers."""
+    missing = [path for path in paths[1:] if not path.exists()]
+    if missing and shared.layers:
+        names = [*shared.layers, *map(str, missing)]
+        raise UsageError(
+            f"{missing[0]} is no model: there is no such file",
+            expected="one name or pattern after each --layers",
+            hint=" ".join(f"--layers {printable(name)}" for name in names),
+        )
 
 
 def _probe_one(what: What, path: Path, shared: Shared, options: dict[str, Any]) -> None:
@@ -256,6 +274,14 @@ def _probe_zoo(
 
     if "data_b" in options:
         raise UsageError("--data-b is given with a zoo", expected="two models: it is for the second one")
+    if shared.out is None and not settings.name:
+        several = len(zoo) > 1
+        raise UsageError(
+            "several models are given, and --out is not" if several else "a zoo is given, and --out is not",
+            where=None if several else zoo[0],
+            expected=f"the folder to write, such as --out probes/{what}, or --config with a name",
+            hint="one model at a time for a table without --out" if several else None,
+        )
     out = output(shared.out, settings, f"probes/{what}")
     with when_interrupted("the same command goes on from here"):
         report = stage.probe_zoo(what, zoo, out, settings, options, figure=shared.figure, force=shared.force)

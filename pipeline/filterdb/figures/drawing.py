@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,8 +18,9 @@ from PIL import Image
 from filterdb.errors import printable
 from filterdb.figures.style import styled
 
-Kind = Literal["png", "svg"]
+Kind = Literal["png", "svg", "pdf"]
 KINDS: Final[tuple[Kind, ...]] = ("png", "svg")
+"""What every figure of a results folder is written as."""
 
 SCREEN_DPI: Final = 120
 """Pixels an inch where a notebook shows a figure: small type can be read, and files stay small."""
@@ -64,11 +66,13 @@ class Drawing:
         Parameters
         ----------
         kind
-            ``png``, or ``svg``, in which text is text.
+            ``png``, or ``svg`` or ``pdf``, in which text is text.
         dpi
             Pixels an inch.
         """
         metadata: dict[str, str | None] = {"Software": None}
+        if kind == "pdf":
+            metadata = {"CreationDate": None, "Creator": None, "Producer": None, "Subject": self.caption}
         if kind == "svg":
             metadata = {"Date": None, "Creator": None, "Description": self.caption}
         buffer = io.BytesIO()
@@ -76,6 +80,8 @@ class Drawing:
             # Not by savefig, which lays a figure out once more: everything is in its place.
             if kind == "svg":
                 FigureCanvasSVG(self.figure).print_svg(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
+            elif kind == "pdf":
+                FigureCanvasPdf(self.figure).print_pdf(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
             else:
                 FigureCanvasAgg(self.figure).print_png(buffer, metadata=metadata)  # type: ignore[no-untyped-call]
         return buffer.getvalue()

@@ -91,15 +91,12 @@ def shortened(names: Sequence[str], longest: int) -> list[str]:
     short = [
         name if columns(name) <= longest else _start(name, longest - 1).rstrip(_LOOSE) + "…" for name in clean
     ]
-    # Of names that begin alike, the end is shown as well.
-    alike = {text for text, count in Counter(short).items() if count > 1}
-    head = max(1, (longest - 1) // 2)
-    tail = longest - 1 - head
+    # Of names that begin alike, the end is shown as well; an ellipsis alone tells nobody two names apart.
+    begins = [text.rstrip("…") for text in short]
+    alike = {text for text, count in Counter(begins).items() if count > 1}
     short = [
-        f"{_start(name, head).rstrip()}…{_start(name[::-1], tail)[::-1].lstrip()}"
-        if text in alike and columns(name) > longest
-        else text
-        for name, text in zip(clean, short, strict=True)
+        ends(name, longest) if begin in alike and columns(name) > longest else text
+        for name, text, begin in zip(clean, short, begins, strict=True)
     ]
     seen: Counter[str] = Counter()
     result = []
@@ -108,6 +105,23 @@ def shortened(names: Sequence[str], longest: int) -> list[str]:
         mark = f"~{seen[text]}"
         result.append(text if seen[text] == 1 else _start(text, longest - len(mark)) + mark)
     return result
+
+
+def ends(name: str, longest: int) -> str:
+    """Return a name, cut in the middle where it is too long.
+
+    Parameters
+    ----------
+    name
+        The name.
+    longest
+        Width that it may have in characters, at least 4.
+    """
+    if columns(name) <= longest:
+        return name
+    head = max(1, (longest - 1) // 2)
+    tail = longest - 1 - head
+    return f"{_start(name, head).rstrip()}…{_start(name[::-1], tail)[::-1].lstrip()}"
 
 
 def _breadth(character: str) -> int:

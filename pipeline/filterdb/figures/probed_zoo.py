@@ -58,9 +58,10 @@ def zoo_strips(table: pd.DataFrame, *, value: str, title: str, width: float = st
     ax.set_xlim(0, 1)
     ax.set_ylim(len(names) - 0.4, -0.6)
     size = min(6.0, max(3.5, pitch * 72 * 0.85))
-    ax.set_yticks(
-        range(len(names)), labels.shortened(names, labels.characters(0.36 * width, size)), fontsize=size
-    )
+    longest = labels.characters(0.36 * width, size)
+    # Models of a family begin alike, and end with what tells them apart.
+    short = labels.shortened([labels.ends(name, longest) for name in names], longest)
+    ax.set_yticks(range(len(names)), short, fontsize=size)
     ax.tick_params(axis="y", length=0)
     ax.set_xticks([0, 1], ["first layer", "last layer"])
     first, last = ax.get_xticklabels()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -13,10 +13,12 @@ from matplotlib.axes import Axes
 from filterdb.figures import labels, style
 from filterdb.figures.drawing import Drawing
 from filterdb.figures.palette import readable_on
+from filterdb.figures.probes_names import shown
 
 _TAIL: Final = "#d55e00"
 _PITCH: Final = 0.15
 _TALLEST: Final = 14.0
+_READABLE: Final = 0.1
 _AGREEMENTS: Final = {"ari": "ARI", "ami": "AMI", "fmi": "FMI"}
 _MARKS: Final = ("s", "^", "D")
 _COLOURS: Final = ("#e69f00", "#009e73", "#cc79a7")
@@ -35,27 +37,36 @@ def cka_heatmap(table: pd.DataFrame, *, models: tuple[str, str], width: float = 
     width
         Of the figure, in inches.
     """
-    names_a, names_b = (_names(table, side) for side in "ab")
+    (names_a, ops_a), (names_b, ops_b) = (_names(table, side) for side in "ab")
     values = np.full((len(names_a), len(names_b)), np.nan)
     values[table["position_a"], table["position_b"]] = table["cka"]
     room = min(1.5, 0.3 * width)
-    cell = min((width - room - 0.75) / len(names_b), 0.5)
-    figure = style.canvas(width, min(_TALLEST, len(names_a) * cell + 1.5))
+    cell, height = _cell(len(names_a), len(names_b), width - room - 0.75)
+    figure = style.canvas(width, len(names_a) * height + 0.5 + room)
     ax = figure.add_subplot()
     ax.set_facecolor(style.EMPTY)
     low, high = min(0.0, float(np.nanmin(values, initial=0))), max(1.0, float(np.nanmax(values, initial=1)))
     colours = mpl.colormaps[style.SEQUENTIAL]
-    image = ax.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=low, vmax=high, origin="lower")
-    _ticks(ax, names_a, names_b, room, cell)
-    if cell >= 0.24:
-        for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                ink = readable_on(colours((value - low) / (high - low)))
-                ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=ink)
+    image = ax.imshow(
+        np.ma.masked_invalid(values),
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        origin="lower",
+        aspect="equal" if cell == height else "auto",
+    )
+    longest = labels.characters(room, 6.0)
+    _ticks(ax.set_yticks, shown(names_a, ops_a, longest), height)
+    _ticks(ax.set_xticks, shown(names_b, ops_b, longest), cell)
+    ax.tick_params(axis="x", rotation=90)
+    ax.tick_params(length=0)
+    if cell >= 0.24 and height >= _READABLE:
+        _write(ax, values, lambda value: readable_on(colours((value - low) / (high - low))))
     ax.set_xlabel(labels.shortened([models[1]], labels.characters(width - room, 7))[0])
-    ax.set_ylabel(labels.shortened([models[0]], labels.characters(len(names_a) * cell + 0.5, 7))[0])
+    ax.set_ylabel(labels.shortened([models[0]], labels.characters(len(names_a) * height + 0.5, 7))[0])
     ax.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=ax, aspect=22, pad=0.02, shrink=0.9)
+    tall = max(1.0, len(names_a) * height / (len(names_b) * cell))
+    bar = figure.colorbar(image, ax=ax, aspect=22 * tall, pad=0.02, shrink=0.9)
     bar.outline.set_visible(False)
     bar.set_label("CKA")
     missing = int(np.isnan(values).sum())
@@ -70,29 +81,49 @@ def cka_heatmap(table: pd.DataFrame, *, models: tuple[str, str], width: float = 
     return Drawing(figure, table.reset_index(drop=True), caption)
 
 
-def _names(table: pd.DataFrame, side: str) -> list[str]:
+def _write(ax: Axes, values: Any, ink: Callable[[float], str]) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            text = f"{value:.2f}"
+            ax.text(column, row, text, ha="center", va="center", fontsize=5.5, color=ink(value))
+
+
+def _names(table: pd.DataFrame, side: str) -> tuple[list[str], list[str]]:
+    """Return the names and the operators of the layers of one side, in the order of execution."""
     rows = table.drop_duplicates(f"position_{side}").sort_values(f"position_{side}")
-    return [str(name) for name in rows[f"layer_{side}"]]
+    return [str(name) for name in rows[f"layer_{side}"]], _operators(rows, f"op_{side}")
 
 
-def _fitting(names: Sequence[str], longest: int) -> list[str]:
-    """Shorten names of layers: they begin alike, and exporters end them with the operator."""
-    short = [name.strip("/").rpartition("/")[0] or name for name in names]
-    return labels.shortened(
-        [name if len(name) <= longest else f"…{name[-longest + 1 :]}" for name in short], longest
-    )
+def _operators(table: pd.DataFrame, column: str) -> list[str]:
+    return [str(op) for op in table[column]] if column in table else [""] * len(table)
 
 
-def _ticks(ax: Axes, names_a: Sequence[str], names_b: Sequence[str], room: float, cell: float) -> None:
+def _cell(rows: int, columns: int, room: float) -> tuple[float, float]:
+    """Return width and height of a cell: a square one, where both sides can then be read.
+
+    Parameters
+    ----------
+    rows, columns
+        How many cells there are.
+    room
+        Inches for the columns.
+    """
+    width = min(room / columns, 0.5)
+    least = min(rows * _PITCH, 0.5 * room)
+    most = max(1.5 * room, min(rows * _PITCH, _TALLEST - 2.0))
+    height = min(max(rows * width, least), most) / rows
+    return width, width if abs(height - width) < 1e-9 else height
+
+
+def _ticks(ticks: Callable[..., Any], names: Sequence[str], pitch: float) -> None:
     """Name as many layers as there is room for, evenly."""
-    size = min(6.0, max(4.0, cell * 72 * 0.8))
-    step = max(1, int(np.ceil(size / (cell * 72))))
-    for names, ticks in ((names_a, ax.set_yticks), (names_b, ax.set_xticks)):
-        places = range(0, len(names), step)
-        fitting = _fitting(names, labels.characters(room, size))
-        ticks(list(places), [fitting[place] for place in places], fontsize=size)
-    ax.tick_params(axis="x", rotation=90)
-    ax.tick_params(length=0)
+    size = _type_size(pitch)
+    places = range(0, len(names), max(1, int(np.ceil(size / (pitch * 72)))))
+    ticks(list(places), [names[place] for place in places], fontsize=size)
+
+
+def _type_size(pitch: float) -> float:
+    return min(6.0, max(4.0, pitch * 72 * 0.8))
 
 
 @style.drawn
@@ -112,7 +143,7 @@ def saturation_bars(
     width
         Of the figure, in inches.
     """
-    figure, ax = _layers(table, width)
+    figure, (ax,) = _layers(table, width)
     values = table["saturation"].to_numpy(np.float64)
     tail = table["tail"].to_numpy(bool)
     colours = np.where(tail, _TAIL, style.ACCENT)
@@ -149,21 +180,21 @@ def sparsity_scores(table: pd.DataFrame, *, model: str, width: float = style.COL
     width
         Of the figure, in inches.
     """
-    figure, ax = _layers(table, width)
+    figure, (ax, other) = _layers(table, width, panels=2)
     values = table["alpha"].to_numpy(np.float64)
     places = np.arange(len(table))
-    ax.plot(values, places, "o-", color=style.ACCENT, markersize=3.4, linewidth=0.9, label="alpha")
+    ax.plot(values, places, "o-", color=style.ACCENT, markersize=3.4, linewidth=0.9)
     _missing(ax, values)
-    other = ax.twiny()
     for (name, title), mark, colour in zip(_AGREEMENTS.items(), _MARKS, _COLOURS, strict=True):
         known = table[name].to_numpy(np.float64)
         other.plot(known, places, mark, color=colour, markersize=2.4, alpha=0.9, label=title)
+    _missing(other, table[list(_AGREEMENTS)].to_numpy(np.float64).mean(axis=1))
     other.set_xlim(min(-0.05, float(np.nanmin(table[list(_AGREEMENTS)].to_numpy(), initial=0)) - 0.02), 1.02)
-    other.set_xlabel("agreement of clusters with the labels")
-    other.spines["top"].set_visible(True)
+    other.set_xlabel("agreement with labels")
     ax.set_xlabel("sparsity score alpha")
-    handles = [*ax.get_lines()[:1], *other.get_lines()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=1.4, columnspacing=1.0)
+    figure.legend(
+        handles=other.get_lines(), loc="outside upper right", ncols=3, handlelength=1.2, columnspacing=1.0
+    )
     said = _said(values, "Higher: the labels are told by fewer, larger steps.")
     labels.note(figure, said)
     caption = labels.joined(
@@ -175,22 +206,21 @@ def sparsity_scores(table: pd.DataFrame, *, model: str, width: float = style.COL
     return Drawing(figure, table.reset_index(drop=True), caption)
 
 
-def _layers(table: pd.DataFrame, width: float) -> tuple[Any, Axes]:
-    """Return a figure with one line a layer, the first on top."""
+def _layers(table: pd.DataFrame, width: float, *, panels: int = 1) -> tuple[Any, Sequence[Axes]]:
+    """Return a figure with one line a layer, the first on top; panels side by side share the lines."""
     count = len(table)
     pitch = min(_PITCH, (_TALLEST - 1.0) / max(1, count))
     figure = style.canvas(width, count * pitch + 1.0)
-    ax = figure.add_subplot()
-    ax.grid(axis="x")
-    size = min(6.0, max(4.0, pitch * 72 * 0.8))
-    step = max(1, int(np.ceil(size / (pitch * 72))))
-    places = range(0, count, step)
-    names = _fitting([str(name) for name in table["layer"]], labels.characters(0.34 * width, size))
-    ax.set_yticks(list(places), [names[place] for place in places], fontsize=size)
-    ax.set_ylim(count - 0.4, -0.6)
-    ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    return figure, ax
+    axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    longest = labels.characters((0.34 if panels == 1 else 0.3) * width, _type_size(pitch))
+    names = shown([str(name) for name in table["layer"]], _operators(table, "op_type"), longest)
+    _ticks(axes[0].set_yticks, names, pitch)
+    axes[0].set_ylim(count - 0.4, -0.6)
+    for ax in axes:
+        ax.grid(axis="x")
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    return figure, axes
 
 
 def _missing(ax: Axes, values: Any) -> None:

@@ -217,7 +217,7 @@ class _Reader:
             if node.index in names:
                 continue
             base = name = name_of(node, _stored_name(node))
-            copies[base] += 1
+            copies.setdefault(base, 1)
             while name in taken:
                 copies[base] += 1
                 name = f"{base}#{copies[base]}"

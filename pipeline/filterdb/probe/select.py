@@ -13,6 +13,8 @@ from filterdb.probe.options import Setup
 from filterdb.types import SkippedLayer
 
 _WEIGHTED: Final = ("conv", "linear", "recurrent")
+_SHOWN: Final = 12
+"""How many names a message lists."""
 
 
 def choose(
@@ -69,18 +71,42 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _none(model: InnerModel, of_kind: Sequence[InnerLayer], patterns: Sequence[str], kind: str) -> UsageError:
+    """Return why nothing is chosen, and what could be."""
+    if not model.layers:
+        return UsageError(
+            "the model has no layers", where=model.path, expected="a node that is computed from the data"
+        )
+    called = " or ".join(map(printable, patterns))
     if not of_kind:
-        have = sorted({layer.kind for layer in model.layers})
+        have = sorted({layer.kind for layer in model.layers} - {"other"})
         return UsageError(
             f"the model has no layer of the kind {kind}",
             where=model.path,
-            expected=f"a kind that it has: {', '.join(have) or 'it has no layers'}",
+            expected=f"a kind that it has: {', '.join([*have, 'all'])}",
             hint="--kind all",
         )
-    close = nearest(patterns[0].strip("*"), [layer.name for layer in of_kind])
+    if kind != "all" and any(_fits(layer.name, patterns) for layer in model.layers):
+        return UsageError(
+            f"no layer of the kind {kind} is called {called}", where=model.path, hint="--kind all"
+        )
     return UsageError(
-        f"no layer is called {' or '.join(patterns)}",
+        f"no layer is called {called}",
         where=model.path,
         expected="the name of a layer, or a pattern such as 'layer1.*'",
-        hint=None if close is None else f"--layers {printable(close)}",
+        hint=_instead(of_kind, patterns),
     )
+
+
+def _instead(layers: Sequence[InnerLayer], patterns: Sequence[str]) -> str:
+    """Return what to write in the place of patterns that no name fits, or some of the names there are."""
+    # Sorting is stable: layers with weights come first, as people look for these.
+    names = [layer.name for layer in sorted(layers, key=lambda layer: layer.kind not in _WEIGHTED)]
+    parts = [part.strip() for pattern in patterns for part in pattern.split(",")]
+    if len(parts) > len(patterns) and any(_fits(name, parts) for name in names):
+        return " ".join(f"--layers {printable(part)}" for part in parts if part)
+    close = nearest(patterns[0].strip("*"), names)
+    if close is not None:
+        return f"--layers {printable(close)}"
+    shown = ", ".join(printable(name) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"one of its layers: {shown}{more}"

@@ -141,7 +141,13 @@ class CKAResult:
         }
 
     def reason(self, i: int, j: int) -> str:
-        """Return why a pair has no CKA; nothing where it has."""
+        """Return why a pair has no CKA; nothing where it has.
+
+        Parameters
+        ----------
+        i, j
+            The places of a layer of `a` and of one of `b`.
+        """
         found = [
             f"{side.layers[place]}: {side.reasons[place]}"
             for side, place in ((self.a, i), (self.b, j))
@@ -149,8 +155,15 @@ class CKAResult:
         ]
         return "; ".join(dict.fromkeys(found))
 
+    def matrix(self) -> pd.DataFrame:
+        """Return the CKA with a row a layer of `a` and a column a layer of `b`, in the order of execution."""
+        import pandas as pd
+
+        rows = pd.Index(self.a.layers, name="layer_a")
+        return pd.DataFrame(self.values, rows, pd.Index(self.b.layers, name="layer_b"), copy=True)
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a pair of layers."""
+        """Return one row a pair of layers; those of :attr:`skipped`, which have no activations, have none."""
         import pandas as pd
 
         rows = [

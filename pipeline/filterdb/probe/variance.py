@@ -54,7 +54,7 @@ class LayerSaturation:
     observations
         How many rows of features went into the covariance, of which it can have no more directions.
     trace, determinant, log_determinant
-        Of the covariance.
+        Of the covariance; the logarithm is minus infinity where it is singular.
     tail
         Whether it belongs to the tail.
     reason
@@ -109,7 +109,7 @@ class SaturationResult:
     unit: ClassVar[str] = "layers"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a layer."""
+        """Return one row a layer; those of :attr:`skipped`, which have no activations, have none."""
         return layer_frame(self.layers, LayerSaturation.__slots__)
 
     def figure(self) -> Drawing:

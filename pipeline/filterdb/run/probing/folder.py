@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from filterdb.errors import CorruptDataError, NotADatasetError
+from filterdb.errors import CorruptDataError, NotADatasetError, UsageError
 from filterdb.run import files
 from filterdb.run.place import MANIFEST, Kind, files_in, require_replaceable
 
@@ -87,6 +87,50 @@ def save(found: ZooProbe, out: Path, staging: Path) -> None:
         written = {"files": [MANIFEST, *files_in(new)]}
         files.write_json(new / MANIFEST, {**found.manifest, **marks, **written})
         files.replace_folder(new, out)
+
+
+def require_same_probe(out: Path, what: str, other: Path | None) -> None:
+    """Refuse to replace what another probe has found, or the same one with another second model.
+
+    Parameters
+    ----------
+    out
+        The folder, if it is there.
+    what
+        The probe that is going to write it.
+    other
+        The model that each one is going to be compared with, if any.
+
+    Raises
+    ------
+    UsageError
+        If something else would be lost.
+    """
+    manifest = files.read_json(out / MANIFEST)
+    held, settings = manifest.get("what"), manifest.get("settings")
+    if manifest.get("format") != PROBES.format or not isinstance(settings, Mapping):
+        return
+    theirs = settings.get("b")
+    if held == what and _same_path(theirs, other):
+        return
+    raise UsageError(
+        f"the folder holds another probe: {_called(str(held), theirs)}, not {_called(what, other)}",
+        where=out,
+        expected="a folder of its own for each probe",
+        hint="name another --out, or replace what is there with --force",
+    )
+
+
+def _same_path(a: object, b: object) -> bool:
+    if a is None or b is None:
+        return a is b
+    return Path(str(a)).resolve() == Path(str(b)).resolve()
+
+
+def _called(what: str, other: object) -> str:
+    if what != "cka":
+        return what
+    return f"{what} of each model with {'itself' if other is None else other}"
 
 
 def load(folder: Path) -> ZooProbe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +18,11 @@ from filterdb.run.progress import progress
 
 if TYPE_CHECKING:
     from filterdb.figures import Drawing
+    from filterdb.figures.drawing import Kind
 
 TABLES: Final = (".csv", ".parquet", ".json")
-FIGURES: Final = (".png", ".svg")
+FIGURES: Final[Mapping[str, Kind]] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+_LEFT_OUT: Final = ("layer", "op_type", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,15 @@ class ProbeReport:
         The result.
     table
         It as a tidy table.
-    out, figure
-        Where the table and the figure were written, if anywhere.
+    out, figure, skipped
+        Where the table, the figure and the layers that could not be looked at were written, if anywhere.
     """
 
     result: Result
     table: pd.DataFrame
     out: Path | None
     figure: Path | None
+    skipped: Path | None = None
 
     @property
     def empty(self) -> bool:
@@ -60,9 +63,10 @@ def probe(
     *models
         The model files.
     out
-        A table to write: ``.csv``, ``.parquet`` or ``.json``.
+        A table to write: ``.csv``, ``.parquet`` or ``.json``. Layers that could not be looked at go into a
+        table beside it, or into the JSON.
     figure
-        A figure to write: ``.png`` or ``.svg``.
+        A figure to write: ``.png``, ``.svg`` or ``.pdf``.
     **options
         Passed on to the probe.
 
@@ -78,10 +82,13 @@ def probe(
     require_output(out, "table", TABLES)
     require_output(figure, "figure", FIGURES)
     result = probe_of(what)(*models, progress=progress, **options)
-    report = ProbeReport(result, result.to_frame(), out, figure)
+    beside = skipped_path(out) if out is not None and out.suffix != ".json" else None
+    report = ProbeReport(result, result.to_frame(), out, figure, beside if result.skipped else None)
     if out is not None:
         with files.appearing(out) as temporary:
             temporary.write_bytes(_content(report, out))
+    if beside is not None:
+        _write_skipped(result, beside)
     if figure is not None:
         save_figure(result.figure(), figure)
     return report
@@ -95,13 +102,13 @@ def save_figure(drawing: Drawing, path: Path) -> None:
     drawing
         The figure.
     path
-        The file, ``.png`` or ``.svg``.
+        The file, ``.png``, ``.svg`` or ``.pdf``.
     """
     with files.appearing(path) as temporary:
-        temporary.write_bytes(drawing.render("png" if path.suffix == ".png" else "svg"))
+        temporary.write_bytes(drawing.render(FIGURES[path.suffix]))
 
 
-def require_output(path: Path | None, what: str, endings: Sequence[str]) -> None:
+def require_output(path: Path | None, what: str, endings: Collection[str]) -> None:
     """Refuse a name that says no kind of file, before anything is computed.
 
     Parameters
@@ -119,7 +126,7 @@ def require_output(path: Path | None, what: str, endings: Sequence[str]) -> None
         raise UsageError(
             f"the {what} cannot be written as {path.suffix or 'a file without an ending'}",
             where=path,
-            expected=f"a name that ends with {' or '.join(endings)}",
+            expected=f"a name that ends with {', '.join(endings)}",
         )
     files.require_place(path)
 
@@ -132,6 +139,37 @@ def _content(report: ProbeReport, out: Path) -> bytes:
     return bytes(report.table.to_parquet(None, index=False))
 
 
+def skipped_path(out: Path) -> Path:
+    """Return where layers are listed that could not be looked at, beside a table."""
+    return out.with_name(f"{out.stem}.skipped.csv")
+
+
+def _write_skipped(result: Result, path: Path) -> None:
+    """List what could not be looked at; what an earlier run has listed for the table is no longer true."""
+    if not result.skipped:
+        if _is_list(path):
+            with files.writing(path):
+                path.unlink()
+        return
+    listed = pd.DataFrame(_skipped(result), columns=_LEFT_OUT)
+    with files.appearing(path) as temporary:
+        content = listed.to_csv(index=False, lineterminator="\n")
+        temporary.write_bytes(content.encode("utf-8", "backslashreplace"))
+
+
+def _is_list(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.readline().strip() == ",".join(_LEFT_OUT).encode()
+    except OSError:
+        return False
+
+
+def _skipped(result: Result) -> list[dict[str, str]]:
+    known = ((layer.name, layer.op_type, layer.reason) for layer in result.skipped)
+    return [dict(zip(_LEFT_OUT, values, strict=True)) for values in known]
+
+
 def summary(report: ProbeReport) -> dict[str, Any]:
     """Return everything as plain data; what is not defined is null, since JSON knows no NaN."""
     result = report.result
@@ -139,8 +177,5 @@ def summary(report: ProbeReport) -> dict[str, Any]:
         **result.facts(),
         "totals": plain(result.totals()),
         result.unit: [plain(row) for row in report.table.to_dict("records")],
-        "skipped": [
-            {"layer": layer.name, "op_type": layer.op_type, "reason": layer.reason}
-            for layer in result.skipped
-        ],
+        "skipped": _skipped(result),
     }

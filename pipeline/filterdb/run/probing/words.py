@@ -25,9 +25,8 @@ def text(report: ProbeReport) -> str:
         lines = _saturation_lines(result) if isinstance(result, SaturationResult) else _score_lines(result)
         gaps = [(layer.layer, layer.reason) for layer in result.layers]
     lines += _reasons(gaps, result.skipped)
-    lines += [
-        f"  the {what}: {path}" for what, path in (("table", report.out), ("figure", report.figure)) if path
-    ]
+    written = {"table": report.out, "layers not looked at": report.skipped, "figure": report.figure}
+    lines += [f"  the {what}: {path}" for what, path in written.items() if path]
     return "\n".join(lines)
 
 
@@ -35,13 +34,14 @@ def _cka_lines(result: CKAResult) -> list[str]:
     a, b = result.a, result.b
     data = a.data if a.data == b.data else f"{a.data} and {b.data}"
     with_itself = result.with_itself
-    other = "itself" if with_itself else f"{printable(b.model)} ({len(b.layers)} layers)"
+    other = "itself" if with_itself else f"{printable(b.model)} ({_counted(len(b.layers), 'layer')})"
     lines = [
-        f"CKA of {printable(a.model)} ({len(a.layers)} layers) with {other}",
-        f"  on {result.rows:,} rows of {printable(data)}, in {result.batches:,} batches of {result.batch}",
+        f"CKA of {printable(a.model)} ({_counted(len(a.layers), 'layer')}) with {other}",
+        f"  on {result.rows:,} rows of {printable(data)}, in {_in_batches(result)}",
     ]
     if result.dropped:
-        lines.append(f"  left out: {result.dropped} rows of a short last batch; --batch changes how many")
+        left_out = _counted(result.dropped, "row")
+        lines.append(f"  left out: {left_out} of a short last batch; --batch changes how many")
     rows = []
     for i, name in enumerate(a.layers):
         known = {
@@ -57,7 +57,7 @@ def _cka_lines(result: CKAResult) -> list[str]:
 def _saturation_lines(result: SaturationResult) -> list[str]:
     lines = [
         f"saturation of {printable(result.model)}",
-        f"  on {result.rows:,} rows of {printable(result.data)}"
+        f"  on {_counted(result.rows, 'row')} of {printable(result.data)}"
         f" (delta {result.delta:g}, {result.pooling}, rule {result.rule})",
     ]
     rows = [
@@ -72,7 +72,8 @@ def _saturation_lines(result: SaturationResult) -> list[str]:
         for layer in result.layers
     ]
     lines += _table(("layer", "operator", "saturation", "directions", "trace", ""), rows)
-    few = [layer.layer for layer in result.layers if layer.observations <= layer.features]
+    # A layer with a reason has no covariance of as many rows as went through it: that is said of it already.
+    few = [one.layer for one in result.layers if not one.reason and one.observations <= one.features]
     if few:
         lines.append(f"  fewer rows than features, so that less than all could be used: {_some(few)}")
     return lines
@@ -81,7 +82,7 @@ def _saturation_lines(result: SaturationResult) -> list[str]:
 def _score_lines(result: SparsityResult) -> list[str]:
     lines = [
         f"sparsity score of {printable(result.model)}",
-        f"  on {result.rows:,} rows of {printable(result.data)} in {result.classes} classes"
+        f"  on {_counted(result.rows, 'row')} of {printable(result.data)} in {result.classes} classes"
         f" (rule {result.rule})",
     ]
     rows = [
@@ -122,6 +123,14 @@ def _reasons(gaps: Iterable[tuple[str, str]], skipped: Iterable[SkippedLayer]) -
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(_cut(printable(name)) for name in names[:3])
     return shown if len(names) <= 3 else f"{len(names)} layers, such as {shown}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
+def _in_batches(result: CKAResult) -> str:
+    return "one batch" if result.batches == 1 else f"{result.batches:,} batches of {result.batch}"
 
 
 def _number(value: float) -> str:

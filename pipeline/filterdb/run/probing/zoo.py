@@ -7,7 +7,7 @@ an older result holds of a model that has not changed is taken from there.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -65,8 +65,9 @@ class ZooReport:
         The folder.
     found
         What is in it.
-    probed, reused
-        Models that were run and gave a result, and models of which an earlier run has told.
+    probed, reused, same
+        Models that were run and gave a result, models of which an earlier run has told, and models whose
+        content is that of another one that was run.
     """
 
     action: Action
@@ -74,6 +75,7 @@ class ZooReport:
     found: ZooProbe
     probed: int
     reused: int
+    same: int = 0
 
     @property
     def failed(self) -> int:
@@ -111,9 +113,9 @@ def probe_zoo(
     options
         Passed on to the probe.
     figure
-        A figure to write: ``.png`` or ``.svg``.
+        A figure to write: ``.png``, ``.svg`` or ``.pdf``.
     force
-        Probe every model again.
+        Probe every model again, and replace what another probe has written there.
 
     Raises
     ------
@@ -124,6 +126,8 @@ def probe_zoo(
     """
     timings = provenance.Timings()
     place.require_replaceable(out, PROBES)
+    if not force:
+        folder.require_same_probe(out, what, options.get("b"))
     require_output(figure, "figure", FIGURES)
     worker.require_options(what, options)
     _require_scheduler(config)
@@ -178,9 +182,8 @@ def _finish(
     out: Path,
     timings: provenance.Timings,
 ) -> ZooReport:
-    reused = sum(outcome.reused for outcome in outcomes.values())
+    probed, reused, same = _counts(outcomes.values())
     found = zoo_tables.assemble(sources, outcomes, older, job.staging, job.key)
-    probed = sum(not outcome.reused and not outcome.reason for outcome in outcomes.values())
     if older is not None and not probed and zoo_tables.same_models(found, older):
         return ZooReport("fresh", out, older, 0, reused)
     manifest = {
@@ -191,11 +194,19 @@ def _finish(
         "seconds": timings.seconds,
         "provenance": provenance.of_run(job.config),
     }
-    report = ZooReport("probed", out, replace(found, manifest=manifest), probed, reused)
+    report = ZooReport("probed", out, replace(found, manifest=manifest), probed, reused, same)
     if report.empty:
         return replace(report, action="nothing")
     folder.save(report.found, out, job.staging)
     return report
+
+
+def _counts(outcomes: Collection[worker.Outcome]) -> tuple[int, int, int]:
+    """Return how many models were run, known before, and the same as another one that was run."""
+    run = {one.sha256 for one in outcomes if not one.reused and not one.reason}
+    same = sum(one.sha256 in run for one in outcomes) - len(run)
+    known = sum(one.reused and one.sha256 not in run for one in outcomes)
+    return len(run), known, same
 
 
 @dataclass(frozen=True, slots=True)

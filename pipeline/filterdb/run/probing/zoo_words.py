@@ -32,6 +32,7 @@ def summary(report: ZooReport) -> dict[str, Any]:
         "probe": found.what,
         "probed": report.probed,
         "reused": report.reused,
+        "same": report.same,
         "settings": found.manifest["settings"],
         "models": [plain(row) for row in found.models.to_dict("records")],
     }
@@ -47,8 +48,10 @@ def text(report: ZooReport) -> str:
         lines = [f"{found.what}: no model could be probed, and nothing was written"]
     if report.action == "fresh":
         lines[0] += " is fresh, nothing has changed"
-    elif report.reused:
-        lines.append(f"  {report.probed:,} probed, {report.reused:,} known from an earlier run")
+    elif report.reused or report.same:
+        known = f", {report.reused:,} known from an earlier run" if report.reused else ""
+        same = f", {report.same:,} the same as another" if report.same else ""
+        lines.append(f"  {report.probed:,} probed{known}{same}")
     lines += _table(good, _TITLES[found.what])
     failed = found.models[found.models["status"] != "ok"]
     reasons: dict[str, list[str]] = defaultdict(list)
