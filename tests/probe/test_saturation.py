@@ -240,3 +240,25 @@ def test_integers_of_a_quantized_layer_span_as_many_directions_as_what_they_stan
     rows = formulas.rows_of(activations(path, {"x": data})["y"], "channelwise")
     assert layer.dimension == formulas.saturation(rows, 0.9)[0]
     assert saturation(path, limit=50).layers[0].observations == 50 * 36
+
+
+@pytest.mark.parametrize("rule", ["plain", "delve"])
+def test_another_delta_needs_no_other_run(model: Path, rule: str) -> None:
+    data = images(60)
+    found = saturation(model, data=data, rule=rule)
+    for delta in (0.3, 0.9, 1.0):
+        again = saturation(model, data=data, rule=rule, delta=delta)
+        assert found.at(delta).layers == again.layers
+        assert found.at(delta).facts() == again.facts()
+    assert [len(values) for values in found.spectra] == [layer.features for layer in found.layers]
+    with pytest.raises(UsageError, match="delta is 2"):
+        found.at(2)
+
+
+def test_a_layer_without_saturation_has_none_for_another_delta(tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "c.weight"], ["y"])
+    dead = tensor("c.weight", np.zeros((3, 1, 3, 3), np.float32))
+    path = write(tmp_path / "m.onnx", one_layer(node, [dead], None, 1, 8, 8, rank=4))
+    (layer,) = saturation(path, data=images(6)).at(0.5).layers
+    assert math.isnan(layer.saturation)
+    assert layer.reason == "all its activations are zero"

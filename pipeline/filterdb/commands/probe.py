@@ -82,7 +82,9 @@ class Shared:
             help="Values of images: unit (the default), byte, signed, imagenet, or means:deviations."
         ),
     ] = None
-    resize: Annotated[str | None, typer.Option(help="How images get their size: stretch or crop.")] = None
+    resize: Annotated[
+        str | None, typer.Option(help="How images get their size: stretch (the default), crop or center.")
+    ] = None
     out: Annotated[
         Path | None,
         typer.Option(help="A table to write: .csv, .parquet or .json; of a zoo, the folder to write."),

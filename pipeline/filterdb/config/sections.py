@@ -173,7 +173,7 @@ class ProbeConfig(Section):
     shuffle
         Draw the order of the rows, for CKA.
     size, normalize, resize
-        What becomes of images.
+        What becomes of images; only where data is images can it be said.
     activations
         Bytes that the activations of a batch may take.
     threads
@@ -193,8 +193,8 @@ class ProbeConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     shuffle: bool = True
     size: str | None = None
-    normalize: str = "unit"
-    resize: str = "stretch"
+    normalize: str | None = None
+    resize: str | None = None
     activations: Annotated[Annotated[int, Field(ge=1)], BeforeValidator(as_bytes)] = 1 << 30
     threads: Annotated[int, Field(ge=0)] = 0
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0

@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from filterdb.errors import UsageError
 from filterdb.onnxgraph.probing import open_inside
-from filterdb.probe.data import Data, Labels, encode
+from filterdb.probe.data import Data, Labels, encode, require_images
 from filterdb.probe.engine import Activations, Tap, batches
 from filterdb.probe.extras import require
 from filterdb.probe.forest import RULES, SEED, Alpha, alpha_score
-from filterdb.probe.options import Options, Setup, require_choice, require_whole
+from filterdb.probe.options import Options, Setup, require_choice, require_path, require_whole
 from filterdb.probe.pooling import POOLINGS, pooled
 from filterdb.probe.results import layer_frame, mean_of
 from filterdb.types import SkippedLayer
@@ -96,6 +96,10 @@ class SparsityResult:
         As they were asked for.
     rows
         Rows of data that were used.
+    images
+        What became of images; None of arrays.
+    settings
+        All else that was asked for.
     """
 
     model: str
@@ -107,6 +111,8 @@ class SparsityResult:
     rule: str
     trees: int
     rows: int
+    images: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     column: ClassVar[str] = "alpha"
     unit: ClassVar[str] = "layers"
@@ -123,7 +129,7 @@ class SparsityResult:
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""
-        known = ("model", "data", "rows", "pooling", "rule", "classes", "trees")
+        known = ("model", "data", "rows", "pooling", "rule", "classes", "trees", "images", "settings")
         return {name: getattr(self, name) for name in known}
 
     def totals(self) -> dict[str, float]:
@@ -175,8 +181,10 @@ def sparsity(
     """
     require_whole("forest_seed", forest_seed, 0)
     setup = checked(layers, pooling, rule, trees, **options)
+    require_path("model", model)
     with threadpool_limits(1, "blas"):
         activations = Activations(open_inside(model), data, setup)
+        require_images(setup, activations.source)
         classes = encode(labels, activations.source)[activations.rows]
         if len(np.unique(classes)) < 2:
             raise UsageError(
@@ -193,6 +201,8 @@ def sparsity(
         rule=rule,
         trees=trees,
         rows=len(activations.rows),
+        images=activations.source.images,
+        settings=setup.facts(labels=labels, forest_seed=forest_seed),
     )
 
 

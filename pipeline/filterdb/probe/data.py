@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from filterdb.errors import UsageError, nearest
 from filterdb.opening import NO_ARCHIVE, NO_HEADER, map_array, open_regular
 from filterdb.probe.images import SUFFIXES, Digits, ImageFolder, labelled_files
+from filterdb.probe.labels import classes_of
 from filterdb.probe.options import Setup
 from filterdb.probe.runtime import Array, Port
 
@@ -26,6 +28,8 @@ Labels: TypeAlias = "str | os.PathLike[str] | Sequence[Any] | Array | None"
 
 _LABELS: Final = ("labels", "label", "y", "targets", "target")
 _MOST_LABELS: Final = 1 << 28
+# What numpy says of an array of objects, in a file of one array or of several.
+_PICKLED: Final = re.compile("allow_pickle|Python objects")
 
 
 class Source(Protocol):
@@ -33,6 +37,8 @@ class Source(Protocol):
 
     labels: Array | None
     about: str
+    images: Mapping[str, Any] | None
+    """What becomes of images; None of arrays, which are used as they are."""
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -64,15 +70,45 @@ def open_data(data: Data, ports: Sequence[Port], setup: Setup) -> Source:
         path = Path(data).expanduser()
         if path.is_dir():
             return ImageFolder(path, ports, setup)
-        arrays, labels = _read_arrays(path)
+        arrays, labels = _read_arrays(path, ports)
         return Arrays(arrays, labels, ports, str(path))
     if isinstance(data, Mapping):
-        given = {str(name): np.asarray(array) for name, array in data.items()}
+        given = {str(name): _as_array(array, f"the given array {name!r}") for name, array in data.items()}
         return Arrays(*_without_labels(given, ports), ports, "the given arrays")
-    return Arrays({"": np.asarray(data)}, None, ports, "the given array")
+    return Arrays({"": _as_array(data, "the given array")}, None, ports, "the given array")
 
 
-def _read_arrays(path: Path) -> tuple[dict[str, Array], Array | None]:
+def require_images(setup: Setup, *sources: Source) -> None:
+    """Refuse what was asked to become of images where all data is arrays.
+
+    Parameters
+    ----------
+    setup
+        What was asked for.
+    *sources
+        All data of a run.
+    """
+    asked = setup.asked_of_images
+    if asked and all(source.images is None for source in sources):
+        words = " and ".join(asked)
+        raise UsageError(
+            f"{words} {'is' if len(asked) == 1 else 'are'} given, but the data is arrays",
+            where=", ".join(dict.fromkeys(source.about for source in sources)),
+            expected="a folder of images; arrays are used as they are",
+            hint=f"leave out {words}, and give arrays of the size and the values that the model takes",
+        )
+
+
+def _as_array(given: Any, about: str) -> Array:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"this is no array: {str(error)[:200]}", where=about, expected="numbers in rows of one shape"
+        ) from error
+
+
+def _read_arrays(path: Path, ports: Sequence[Port]) -> tuple[dict[str, Array], Array | None]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         beside = path.with_name(f"{path.stem}.labels.npy")
@@ -80,7 +116,7 @@ def _read_arrays(path: Path) -> tuple[dict[str, Array], Array | None]:
     if suffix == ".npz":
         with _opened(path) as stored:
             arrays = {name: _member(stored, name, path) for name in stored.files}
-        return _without_labels(arrays, ())
+        return _without_labels(arrays, ports)
     if suffix in SUFFIXES:
         raise UsageError("this is one image", where=path, expected="a folder of images")
     raise UsageError(
@@ -116,13 +152,26 @@ def _memory() -> int:
 def _unreadable(path: Path, error: Exception, expected: str) -> UsageError:
     if isinstance(error, FileNotFoundError):
         return UsageError("there is no such file", where=path, expected=expected)
+    if _PICKLED.search(str(error)):
+        return _objects("the file", path)
     return UsageError(f"the file cannot be read: {error}", where=path, expected=expected)
+
+
+def _objects(what: str, path: Path) -> UsageError:
+    return UsageError(
+        f"{what} cannot be read: it holds Python objects, which come as pickles, and these are refused",
+        where=path,
+        expected="numbers or text",
+        hint="save text as array.astype(str), and numbers as array.astype(int) or array.astype(float)",
+    )
 
 
 def _member(stored: Any, name: str, path: Path) -> Array:
     try:
         return np.asarray(stored[name])
     except (OSError, *NO_ARCHIVE, *NO_HEADER) as error:
+        if _PICKLED.search(str(error)):
+            raise _objects(f"the array {name!r}", path) from error
         # What numpy says of a header may be as long as the header.
         raise UsageError(f"the array {name!r} cannot be read: {str(error)[:200]}", where=path) from error
 
@@ -154,6 +203,7 @@ class Arrays:
         self, arrays: Mapping[str, Array], labels: Array | None, ports: Sequence[Port], about: str
     ) -> None:
         self.about, self.labels = about, labels
+        self.images: Mapping[str, Any] | None = None
         self._rows: dict[str, Array] = {}
         self._whole: dict[str, Array] = {}
         for port in ports:
@@ -264,7 +314,7 @@ def encode(labels: Labels, source: Source) -> NDArray[np.intp]:
     Raises
     ------
     UsageError
-        If there are none, or not one a row.
+        If there are none, not one a row, or one is missing.
     """
     given = _given_labels(labels, source)
     if given is None:
@@ -273,27 +323,14 @@ def encode(labels: Labels, source: Source) -> NDArray[np.intp]:
             where=source.about,
             expected="an array named labels, a folder for each class, or --labels with a file",
         )
-    flat = np.asarray(given)
-    if flat.ndim == 2 and flat.shape[1] == 1:
-        flat = flat[:, 0]
-    if flat.ndim != 1 or len(flat) != len(source):
-        raise UsageError(
-            f"there are labels of the shape {list(flat.shape)} for {len(source):,} rows of data",
-            where=source.about,
-            expected="one label a row",
-        )
-    if flat.dtype.kind not in "biufSU" or (flat.dtype.kind == "f" and (flat != np.floor(flat)).any()):
-        raise UsageError(
-            f"the labels are {flat.dtype}", where=source.about, expected="whole numbers or names"
-        )
-    return np.asarray(np.unique(flat, return_inverse=True)[1], np.intp)
+    return classes_of(given, len(source), source.about)
 
 
-def _given_labels(labels: Labels, source: Source) -> Array | None:
+def _given_labels(labels: Labels, source: Source) -> Any:
     if labels is None:
         return source.labels
     if not isinstance(labels, str | os.PathLike):
-        return np.asarray(labels)
+        return labels
     path = Path(labels).expanduser()
     if path.suffix.lower() == ".npy":
         return _load(path)

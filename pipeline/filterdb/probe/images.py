@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +15,12 @@ from numpy.typing import NDArray
 from filterdb.errors import UsageError
 from filterdb.probe.extras import require
 from filterdb.probe.options import Setup
+from filterdb.probe.pictures import MODES, read_image, require_image, resized, spread
 from filterdb.probe.runtime import Array, Port
 
 SUFFIXES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
-_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 _DIGITS: Final = 32
 _PICTURE: Final = 224
 _LARGEST: Final = 1 << 14
@@ -59,11 +58,12 @@ class Frame:
             How their values are normalized.
         """
         wanted = np.dtype(self.port.dtype)
-        if wanted.kind in "iu":
+        if self.whole:
             values = np.rint(images * np.float32(255))
             values = (values - 128 if wanted == np.int8 else values).astype(wanted)
         else:
-            values = self._normalized(images, setup).astype(wanted)
+            mean, deviation = self.scale(setup)
+            values = ((images - mean) / deviation).astype(wanted)
         if self.place == "first":
             values = values.transpose(0, 3, 1, 2)
         elif self.place == "plane":
@@ -72,7 +72,19 @@ class Frame:
             values = values.transpose(0, 3, 1, 2).reshape(len(values), -1)
         return np.ascontiguousarray(values)
 
-    def _normalized(self, images: NDArray[np.float32], setup: Setup) -> NDArray[np.float32]:
+    @property
+    def whole(self) -> bool:
+        """Whether the input takes whole numbers, as quantized models do."""
+        return np.dtype(self.port.dtype).kind in "iu"
+
+    def scale(self, setup: Setup) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the means and deviations of the channels, one or as many as there are.
+
+        Parameters
+        ----------
+        setup
+            Which are asked for.
+        """
         mean, deviation = (np.asarray(part, np.float32) for part in setup.scale)
         if len(mean) not in (1, self.channels):
             if setup.normalize != "imagenet" or self.channels != 1:
@@ -82,7 +94,29 @@ class Frame:
                     expected="one number, or one a channel",
                 )
             mean, deviation = mean.mean(keepdims=True), deviation.mean(keepdims=True)
-        return (images - mean) / deviation
+        return mean, deviation
+
+    def treatment(self, setup: Setup, kind: str) -> dict[str, Any]:
+        """Return what becomes of images, as plain data.
+
+        Parameters
+        ----------
+        setup
+            What is asked for.
+        kind
+            What images they are: ``digits`` or ``folder``.
+        """
+        found = {
+            "kind": kind,
+            "size": f"{self.height}x{self.width}",
+            "channels": self.channels,
+            "resize": setup.resizing,
+        }
+        if self.whole:
+            signed = np.dtype(self.port.dtype) == np.int8
+            return {**found, "normalize": f"whole numbers, {'-128 to 127' if signed else '0 to 255'}"}
+        mean, deviation = (part.astype(float).tolist() for part in self.scale(setup))
+        return {**found, "normalize": setup.normalizing, "mean": mean, "deviation": deviation}
 
 
 def frame_of(ports: Sequence[Port], setup: Setup, fallback: int) -> Frame:
@@ -117,9 +151,9 @@ def _fitted(port: Port, setup: Setup, fallback: int) -> Frame | None:
     height, width = setup.shape or (fallback, fallback)
     if len(port.shape) == 4:
         _, first, second, last = port.shape
-        if last in _MODES and first not in _MODES:
+        if last in MODES and first not in MODES:
             return Frame(port, last, first or height, second or width, "last")
-        if first is None or first in _MODES:
+        if first is None or first in MODES:
             return Frame(port, first or 3, second or height, last or width, "first")
         return None
     if len(port.shape) == 3 and 1 not in port.shape[1:]:
@@ -149,13 +183,24 @@ class Digits:
         The inputs of the model.
     setup
         How images become numbers.
+
+    Raises
+    ------
+    UsageError
+        If the model takes no images, as far as its inputs show.
     """
 
-    about = "scikit-learn's digits"
-
     def __init__(self, ports: Sequence[Port], setup: Setup) -> None:
-        self._frame = frame_of(ports, setup, _DIGITS)
-        self._setup = setup
+        _refuse_tokens(ports)
+        frame = frame_of(ports, setup, _DIGITS)
+        self._frame, self._setup = frame, setup
+        self.about = "scikit-learn's digits"
+        if frame.place in ("flat", "plane"):
+            # Whether that is what the model was made for, only a person can tell.
+            channels = "" if frame.channels == 1 else f" in {frame.channels} channels"
+            flat = ", flattened" if frame.place == "flat" else ""
+            self.about += f" as {frame.height}x{frame.width}{channels}{flat}"
+        self.images: Mapping[str, Any] | None = frame.treatment(setup, "digits")
         found = require("sklearn.datasets").load_digits()
         self._images = (found.images / found.images.max()).astype(np.float32)
         self.labels: Array | None = found.target
@@ -169,11 +214,20 @@ class Digits:
         planes = np.empty((len(rows), frame.height, frame.width), np.float32)
         for place, row in enumerate(rows):
             drawn = image.fromarray(self._images[row])
-            planes[place] = np.asarray(drawn.resize((frame.width, frame.height), image.Resampling.BILINEAR))
-        images = np.repeat(planes[..., None], frame.channels, axis=-1)
-        if frame.channels == 4:
-            images[..., 3] = 1
-        return {frame.port.name: frame.fill(images, self._setup)}
+            planes[place] = np.asarray(resized(drawn, frame.height, frame.width, self._setup.resizing))
+        return {frame.port.name: frame.fill(spread(planes, frame.channels), self._setup)}
+
+
+def _refuse_tokens(ports: Sequence[Port]) -> None:
+    """Refuse inputs that pixels would go into as tokens or indices without any error."""
+    for port in ports:
+        if _is_known(port.dtype) and np.dtype(port.dtype).kind in "iu" and len(port.shape) < 3:
+            raise UsageError(
+                f"scikit-learn's digits, which stand in where no data is given, are images: the input"
+                f" {port.shown} takes whole numbers that are none, such as tokens",
+                expected="data that the model is made for",
+                hint="--data file.npz with an array for each input, named like it",
+            )
 
 
 class ImageFolder:
@@ -191,13 +245,14 @@ class ImageFolder:
     Raises
     ------
     UsageError
-        If it holds no images.
+        If it holds no images, or a file that is named like one and is none.
     """
 
     def __init__(self, folder: Path, ports: Sequence[Port], setup: Setup) -> None:
         self.about = str(folder)
         self._frame = frame_of(ports, setup, _PICTURE)
         self._setup = setup
+        self.images: Mapping[str, Any] | None = self._frame.treatment(setup, "folder")
         self._files = image_files(folder)
         if not self._files:
             raise UsageError(
@@ -205,6 +260,9 @@ class ImageFolder:
                 where=folder,
                 expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
             )
+        for path in self._files:
+            # Before anything is run; damage further inside is met when the image is read.
+            require_image(path)
         self.names = [str(path.relative_to(folder)) for path in self._files]
         parents = [path.parent.relative_to(folder).parts for path in self._files]
         classes = [parts[0] if parts else "" for parts in parents]
@@ -218,12 +276,16 @@ class ImageFolder:
         frame = self._frame
         images = np.empty((len(rows), frame.height, frame.width, frame.channels), np.float32)
         for place, row in enumerate(rows):
-            images[place] = _read_image(self._files[row], frame, self._setup)
+            images[place] = read_image(
+                self._files[row], frame.channels, frame.height, frame.width, self._setup.resizing
+            )
         return {frame.port.name: frame.fill(images, self._setup)}
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the images of a folder and of its folders, in the order of their names; no link is followed.
+    """Return the images of a folder and of its folders, in the order of their names.
+
+    No link to a folder is followed. What is hidden is left out: a Mac lays ``._x.png`` beside ``x.png``.
 
     Parameters
     ----------
@@ -232,44 +294,10 @@ def image_files(folder: Path) -> list[Path]:
     """
     found = []
     for base, folders, files in os.walk(folder):
-        folders.sort()
-        found += [Path(base, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = [name for name in files if not name.startswith(".")]
+        found += [Path(base, name) for name in shown if Path(name).suffix.lower() in SUFFIXES]
     return sorted((path for path in found if path.is_file()), key=lambda path: path.relative_to(folder).parts)
-
-
-def _read_image(path: Path, frame: Frame, setup: Setup) -> NDArray[np.float32]:
-    image = require("PIL.Image")
-    try:
-        with warnings.catch_warnings():
-            # What Pillow warns of as a bomb is larger than any picture.
-            warnings.simplefilter("error", image.DecompressionBombWarning)
-            with image.open(path) as opened:
-                drawn = _as_mode(opened, frame.channels)
-    except (OSError, ValueError, SyntaxError, EOFError, Warning, image.DecompressionBombError) as error:
-        raise UsageError(
-            f"this image cannot be read: {error}", where=path, expected="an image", hint="remove it"
-        ) from error
-    box = _middle(drawn.size, frame) if setup.resize == "crop" else None
-    resized = drawn.resize((frame.width, frame.height), image.Resampling.BILINEAR, box=box)
-    values = np.asarray(resized, np.float32) / np.float32(255)
-    return values.reshape(frame.height, frame.width, frame.channels)
-
-
-def _as_mode(opened: Any, channels: int) -> Any:
-    if opened.mode.startswith(("I", "F")):
-        values = np.asarray(opened, np.float64)
-        most = 65535 if values.max(initial=0) > 255 else 255
-        opened = require("PIL.Image").fromarray(np.clip(values / most * 255, 0, 255).astype(np.uint8))
-    return opened.convert(_MODES[channels])
-
-
-def _middle(size: tuple[int, int], frame: Frame) -> tuple[float, float, float, float]:
-    """Return the largest part in the middle that has the proportions of the frame."""
-    width, height = size
-    scale = min(width / frame.width, height / frame.height)
-    across, down = frame.width * scale, frame.height * scale
-    left, top = (width - across) / 2, (height - down) / 2
-    return left, top, left + across, top + down
 
 
 def labelled_files(lines: Sequence[Sequence[str]], names: Sequence[str], path: Path) -> Array:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Unpack
 
@@ -16,10 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from filterdb.errors import UsageError
 from filterdb.onnxgraph.probing import open_inside
-from filterdb.probe.data import Data
+from filterdb.probe.data import Data, require_images
 from filterdb.probe.engine import Activations, Workers, batches
 from filterdb.probe.grams import Grams, Own, Sums, bytes_each
-from filterdb.probe.options import Options, Setup
+from filterdb.probe.options import Options, Setup, require_path
 from filterdb.probe.results import mean_of
 from filterdb.types import SkippedLayer
 
@@ -55,6 +55,8 @@ class Side:
         Why a layer has no CKA; empty where it has.
     skipped
         Chosen layers that cannot be looked at.
+    images
+        What became of images; None of arrays.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Side:
     hsic: Floats
     reasons: tuple[str, ...]
     skipped: tuple[SkippedLayer, ...]
+    images: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class CKAResult:
         Rows of data that were used, rows and number of batches, and rows of a short last batch, left out.
     seed
         What the order of the rows was drawn by; None where they are in the order of the data.
+    settings
+        All else that was asked for.
     """
 
     a: Side
@@ -93,6 +98,7 @@ class CKAResult:
     batches: int
     dropped: int
     seed: int | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     column: ClassVar[str] = "cka"
     unit: ClassVar[str] = "pairs"
@@ -117,10 +123,15 @@ class CKAResult:
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""
         sides = {
-            name: {"model": side.model, "data": side.data, "layers": list(side.layers)}
+            name: {
+                "model": side.model,
+                "data": side.data,
+                "layers": list(side.layers),
+                "images": side.images,
+            }
             for name, side in (("a", self.a), ("b", self.b))
         }
-        known = ("rows", "batch", "batches", "dropped", "seed")
+        known = ("rows", "batch", "batches", "dropped", "seed", "settings")
         return {**sides, **{name: getattr(self, name) for name in known}}
 
     def totals(self) -> dict[str, float]:
@@ -223,6 +234,8 @@ def cka(
         If a model cannot be used.
     """
     setup = checked(layers, **options)
+    for name, model in (("a", a), *([] if b is None else [("b", b)])):
+        require_path(name, model)
     with threadpool_limits(1, "blas"):
         first = Activations(open_inside(a), data, setup)
         if isinstance(layers_b, str):
@@ -232,7 +245,9 @@ def cka(
         if not same:
             theirs = data if data_b is None else data_b
             second = Activations(open_inside(a if b is None else b), theirs, setup, layers=layers_b)
-        return _compare(first, second, setup, shuffle=shuffle)
+        require_images(setup, first.source, second.source)
+        found = _compare(first, second, setup, shuffle=shuffle)
+    return replace(found, settings=setup.facts(layers_b=layers_b, shuffle=shuffle))
 
 
 def checked(layers: Sequence[str], **options: Unpack[Options]) -> Setup:
@@ -318,4 +333,5 @@ def _side(activations: Activations, own: Own, count: int) -> Side:
         hsic=own.hsic / count,
         reasons=own.reasons(),
         skipped=activations.skipped,
+        images=activations.source.images,
     )

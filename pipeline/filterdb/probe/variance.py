@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, Unpack, get_args
 
@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.covariance import Covariance, Floats
-from filterdb.probe.data import Data
+from filterdb.probe.data import Data, require_images
 from filterdb.probe.engine import Activations, Tap, Workers, batches
 from filterdb.probe.grams import VARIANCE
-from filterdb.probe.options import Options, Setup, require_choice, require_share
+from filterdb.probe.options import Options, Setup, require_choice, require_path, require_share
 from filterdb.probe.pooling import BLOCK_BYTES, POOLINGS, STEPS, pooled, width_of
 from filterdb.probe.results import layer_frame, mean_of
 from filterdb.probe.runtime import Array
@@ -93,6 +93,14 @@ class SaturationResult:
         As they were asked for.
     rows
         Rows of data that were used.
+    images
+        What became of images; None of arrays.
+    settings
+        All else that was asked for.
+    spectra
+        The eigenvalues of each layer's covariance, the largest first; none where there is no covariance.
+    ends
+        Places of layers that give the model's result, which belong to no tail.
     """
 
     model: str
@@ -104,6 +112,10 @@ class SaturationResult:
     rule: str
     rows: int
     steps: str = "last"
+    images: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    spectra: tuple[Floats, ...] = field(default=(), repr=False, compare=False)
+    ends: frozenset[int] = frozenset()
 
     column: ClassVar[str] = "saturation"
     unit: ClassVar[str] = "layers"
@@ -111,6 +123,21 @@ class SaturationResult:
     def to_frame(self) -> pd.DataFrame:
         """Return one row a layer; those of :attr:`skipped`, which have no activations, have none."""
         return layer_frame(self.layers, LayerSaturation.__slots__)
+
+    def at(self, delta: float) -> SaturationResult:
+        """Return what another share of the variance gives; nothing is run again.
+
+        Parameters
+        ----------
+        delta
+            The share.
+        """
+        require_share("delta", delta)
+        layers = [
+            layer if layer.reason else _used(layer, values, delta, self.rule)
+            for layer, values in zip(self.layers, self.spectra, strict=True)
+        ]
+        return replace(self, layers=_with_tail(layers, self.ends), delta=float(delta))
 
     def figure(self) -> Drawing:
         """Draw the saturation of each layer, with the tail marked."""
@@ -120,7 +147,7 @@ class SaturationResult:
 
     def facts(self) -> dict[str, Any]:
         """Return what it was made from, as plain data."""
-        known = ("model", "data", "rows", "pooling", "steps", "rule", "delta")
+        known = ("model", "data", "rows", "pooling", "steps", "rule", "delta", "images", "settings")
         return {name: getattr(self, name) for name in known}
 
     def totals(self) -> dict[str, float]:
@@ -173,19 +200,26 @@ def saturation(
         If the model cannot be used.
     """
     setup = checked(layers, delta, pooling, rule, steps, **options)
+    require_path("model", model)
     with threadpool_limits(1, "blas"):
         activations = Activations(open_inside(model), data, setup, pooling=pooling)
+        require_images(setup, activations.source)
         found = _measure(activations, setup, delta, pooling, steps, rule)
+    ends = frozenset(tap.position for tap in activations.taps if tap.layer.final)
     return SaturationResult(
         model=str(activations.model.path),
         data=activations.source.about,
-        layers=_with_tail(found, activations.taps),
+        layers=_with_tail([layer for layer, _ in found], ends),
         skipped=activations.skipped,
         delta=delta,
         pooling=pooling,
         rule=rule,
         rows=len(activations.rows),
         steps=steps,
+        images=activations.source.images,
+        settings=setup.facts(),
+        spectra=tuple(values for _, values in found),
+        ends=ends,
     )
 
 
@@ -213,7 +247,7 @@ def checked(
 
 def _measure(
     activations: Activations, setup: Setup, delta: float, pooling: str, steps: str, rule: str
-) -> list[LayerSaturation]:
+) -> list[tuple[LayerSaturation, Floats]]:
     found = {}
     groups = activations.passes(activations.at_once())
     with (
@@ -275,22 +309,29 @@ def dimension_of(eigenvalues: Floats, delta: float, rule: str) -> int:
     return min(int(np.searchsorted(shares, delta - _ROUNDING)) + 1, len(eigenvalues))
 
 
-def _layer(tap: Tap, sums: Covariance | None, width: int, delta: float, rule: str) -> LayerSaturation:
+def _layer(
+    tap: Tap, sums: Covariance | None, width: int, delta: float, rule: str
+) -> tuple[LayerSaturation, Floats]:
+    """Return what a layer spans, and the eigenvalues of its covariance; none where there is no covariance."""
     reason = _reason(sums, width)
     known = (tap.layer.name, tap.layer.op_type, tap.layer.kind)
     count = 0 if sums is None else sums.count
     if sums is None or not sums.finite:
-        return LayerSaturation(*known, math.nan, 0, width, count, math.nan, math.nan, math.nan, reason=reason)
+        none = (math.nan, math.nan, math.nan)
+        return LayerSaturation(*known, math.nan, 0, width, count, *none, reason=reason), np.empty(0)
     values = sums.eigenvalues()
-    dimension = 0 if reason else dimension_of(values, delta, rule)
     with np.errstate(divide="ignore", over="ignore", under="ignore"):
         log = float(np.log(values).sum())
         determinant = float(np.exp(log))
-    share = dimension / width
-    if reason and rule != "delve":
-        share = math.nan
+    share = 0.0 if rule == "delve" else math.nan
     trace = float(np.trace(sums.scatter)) / sums.count
-    return LayerSaturation(*known, share, dimension, width, count, trace, determinant, log, reason=reason)
+    layer = LayerSaturation(*known, share, 0, width, count, trace, determinant, log, reason=reason)
+    return layer if reason else _used(layer, values, delta, rule), values
+
+
+def _used(layer: LayerSaturation, eigenvalues: Floats, delta: float, rule: str) -> LayerSaturation:
+    dimension = dimension_of(eigenvalues, delta, rule)
+    return replace(layer, dimension=dimension, saturation=dimension / layer.features)
 
 
 def _reason(sums: Covariance | None, width: int) -> str:
@@ -306,12 +347,12 @@ def _reason(sums: Covariance | None, width: int) -> str:
     return ""
 
 
-def _with_tail(layers: Sequence[LayerSaturation], taps: Sequence[Tap]) -> tuple[LayerSaturation, ...]:
+def _with_tail(layers: Sequence[LayerSaturation], ends: Collection[int]) -> tuple[LayerSaturation, ...]:
     """Mark the tail: the last layers, if all are far less saturated than the model is on average.
 
     The layer that gives the model's result is left out: its width is that of the task.
     """
-    inner = [place for place, tap in enumerate(taps) if not tap.layer.final]
+    inner = [place for place in range(len(layers)) if place not in ends]
     known = [layers[place].saturation for place in inner if not math.isnan(layers[place].saturation)]
     tail: set[int] = set()
     if known:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from filterdb.errors import printable
 from filterdb.probe import CKAResult, SaturationResult, SparsityResult
@@ -32,7 +32,8 @@ def text(report: ProbeReport) -> str:
 
 def _cka_lines(result: CKAResult) -> list[str]:
     a, b = result.a, result.b
-    data = a.data if a.data == b.data else f"{a.data} and {b.data}"
+    datas = [f"{side.data}{_images(side.images, result.settings)}" for side in (a, b)]
+    data = " and ".join(dict.fromkeys(datas))
     with_itself = result.with_itself
     other = "itself" if with_itself else f"{printable(b.model)} ({_counted(len(b.layers), 'layer')})"
     lines = [
@@ -57,7 +58,7 @@ def _cka_lines(result: CKAResult) -> list[str]:
 def _saturation_lines(result: SaturationResult) -> list[str]:
     lines = [
         f"saturation of {printable(result.model)}",
-        f"  on {_counted(result.rows, 'row')} of {printable(result.data)}"
+        f"  on {_counted(result.rows, 'row')} of {_data(result)}"
         f" (delta {result.delta:g}, {result.pooling}, rule {result.rule})",
     ]
     rows = [
@@ -82,7 +83,7 @@ def _saturation_lines(result: SaturationResult) -> list[str]:
 def _score_lines(result: SparsityResult) -> list[str]:
     lines = [
         f"sparsity score of {printable(result.model)}",
-        f"  on {_counted(result.rows, 'row')} of {printable(result.data)} in {result.classes} classes"
+        f"  on {_counted(result.rows, 'row')} of {_data(result)} in {result.classes} classes"
         f" (rule {result.rule})",
     ]
     rows = [
@@ -90,6 +91,19 @@ def _score_lines(result: SparsityResult) -> list[str]:
         for layer in result.layers
     ]
     return [*lines, *_table(("layer", "operator", "alpha", "ARI", "AMI", "FMI"), rows)]
+
+
+def _data(result: SaturationResult | SparsityResult) -> str:
+    """Say what went through the model, and what became of it if that was images."""
+    return f"{printable(result.data)}{_images(result.images, result.settings)}"
+
+
+def _images(images: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> str:
+    """Say what became of images; of the digits only where somebody has asked for something."""
+    asked = any(settings.get(name) is not None for name in ("size", "normalize", "resize"))
+    if images is None or (images["kind"] == "digits" and not asked):
+        return ""
+    return f" [{images['resize']} to {images['size']}, normalize {images['normalize']}]"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
