@@ -13,7 +13,7 @@ from models import activations, image_input, output, write
 from onnx import TensorProto, helper
 
 from filterdb.errors import UsageError
-from filterdb.probe import cka, saturation
+from filterdb.probe import cka, saturation, sparsity
 from filterdb.probe.runtime import Runtime
 from filterdb.testing import graph_of, model_of, random_weight, tensor
 from in_process import call
@@ -277,3 +277,17 @@ def test_matrices_that_do_not_fit_are_refused_with_their_size(tmp_path: Path) ->
 def test_layers_of_the_second_model_may_be_one_name(tmp_path: Path, layers: str | list[str]) -> None:
     path = model(tmp_path / "m.onnx", CONV, ("Relu", ["c"], "y", {}))
     assert cka(path, data=DATA, kind="all", layers_b=layers).b.layers == ("y",)
+
+
+@pytest.mark.parametrize(
+    ("options", "width"),
+    [({}, CHANNELS), ({"steps": "first"}, CHANNELS), ({"steps": "all"}, SIZE * SIZE * CHANNELS)],
+    ids=str,
+)
+def test_the_score_takes_the_steps_that_are_asked_for(
+    tmp_path: Path, options: dict[str, str], width: int
+) -> None:
+    path = model(tmp_path / "m.onnx", *TOKENS)
+    labels = np.arange(ROWS) % 3
+    (layer,) = sparsity(path, data=DATA, labels=labels, layers=["y"], clusters=False, **options).layers
+    assert layer.features == width

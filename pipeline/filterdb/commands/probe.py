@@ -65,13 +65,19 @@ class Shared:
     ] = None
     batch: Annotated[int | None, typer.Option(help="Rows of data at once; 64.")] = None
     limit: Annotated[int | None, typer.Option(help="Most rows to use, drawn by the seed.")] = None
-    seed: Annotated[int | None, typer.Option(help="Of every draw; 0.")] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the rows of --limit, CKA's order, shuffled labels and what a model draws itself; 0."
+        ),
+    ] = None
     memory: Annotated[
         str | None,
         typer.Option(help="What activations may take, 1GiB; beyond it, several passes are made."),
     ] = None
     threads: Annotated[
-        int | None, typer.Option(help="Of onnxruntime for a model; one a core, in a zoo one a model.")
+        int | None,
+        typer.Option(help="Of one model, to run and to be looked at; one a core, in a zoo one a model."),
     ] = None
     size: Annotated[
         str | None, typer.Option(help="Size of images where the model takes any: 32 or 32x48.")
@@ -206,10 +212,39 @@ def sparsity(
     rule: Annotated[
         str | None, typer.Option(help="plain, or original: as SparsityProbe computes it.")
     ] = None,
-    trees: Annotated[int | None, typer.Option(help="Trees of the forest; 1.")] = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps of a sequence: the last, the first, or all, which are pooled as places are."
+        ),
+    ] = None,
+    trees: Annotated[int | None, typer.Option(help="Trees of a forest; 1.")] = None,
+    forests: Annotated[
+        int | None, typer.Option(help="Forests, each by a seed of its own, that alpha is the mean of; 1.")
+    ] = None,
+    shuffles: Annotated[
+        int | None,
+        typer.Option(help="Forests of shuffled labels, to see what alpha is where labels mean nothing; 0."),
+    ] = None,
+    forest_seed: Annotated[
+        int | None, typer.Option(help="Of the forests, of clusters and of drawn singular components; 2.")
+    ] = None,
+    clusters: Annotated[
+        bool | None,
+        typer.Option("--clusters/--no-clusters", help="Compare clusters with the labels; the default."),
+    ] = None,
 ) -> None:
     """Show how plainly the features of each layer tell labels apart."""
-    own = {"pooling": pooling, "rule": rule, "trees": trees}
+    own = {
+        "pooling": pooling,
+        "rule": rule,
+        "steps": steps,
+        "trees": trees,
+        "forests": forests,
+        "shuffles": shuffles,
+        "forest_seed": forest_seed,
+        "clusters": clusters,
+    }
     _run("sparsity", shared, models or [], _with_own("sparsity", shared.settings(labels=labels), own))
 
 

@@ -154,7 +154,12 @@ class SparsityConfig(Section):
 
     pooling: str = "flatten"
     rule: str = "plain"
+    steps: str = "last"
     trees: Annotated[int, Field(ge=1)] = 1
+    forests: Annotated[int, Field(ge=1)] = 1
+    shuffles: Annotated[int, Field(ge=0)] = 0
+    forest_seed: Annotated[int, Field(ge=0)] = 2
+    clusters: bool = True
 
 
 class ProbeConfig(Section):
@@ -169,7 +174,7 @@ class ProbeConfig(Section):
     layers, kind
         Which layers are looked at: by name, or by kind.
     batch, limit, seed
-        Rows at once, most rows to use, and what every draw is made by.
+        Rows at once, most rows to use, and what draws are made by, but for those of forests and clusters.
     shuffle
         Draw the order of the rows, for CKA.
     size, normalize, resize

@@ -122,20 +122,20 @@ class Activations:
         else:
             self.rows = np.arange(rows, dtype=np.intp)
 
-    def passes(self, rows: int, *, itemsize: int = 0) -> list[tuple[Tap, ...]]:
+    def passes(self, rows: int, *, kept: Callable[[Tap], int] | None = None) -> list[tuple[Tap, ...]]:
         """Return the layers in groups, each of which fits into the memory that is set.
 
         Parameters
         ----------
         rows
-            Rows that are held at once.
-        itemsize
-            Bytes of a value where activations are kept in another type.
+            Rows whose activations are held at once.
+        kept
+            Bytes that stay of a layer until its group is done, beside its activations.
         """
         groups: list[list[Tap]] = []
         filled = 0
         for tap in self.taps:
-            size = rows * (tap.width * itemsize if itemsize else tap.row_bytes)
+            size = rows * tap.row_bytes + (0 if kept is None else kept(tap))
             if not groups or filled + size > self.setup.memory:
                 groups.append([])
                 filled = 0

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from filterdb.errors import FilterDBError, MissingPackageError, OutputError
 from filterdb.onnxgraph import open_model
-from filterdb.probe import alpha, similarity, variance
+from filterdb.probe import alpha, scoring, similarity, variance
 from filterdb.probe.extras import require
 from filterdb.probe.options import Options
 from filterdb.types import still_hold
@@ -121,7 +121,7 @@ def require_options(what: What, options: Mapping[str, Any]) -> None:
     if what == "saturation":
         variance.checked(**known, **{name: options[name] for name in ("delta", "pooling", "rule", "steps")})
     elif what == "sparsity":
-        alpha.checked(**known, **{name: options[name] for name in ("pooling", "rule", "trees")})
+        alpha.checked(**known, own={name: options[name] for name in scoring.SETTINGS})
     else:
         similarity.checked(**known)
     for package in ("onnxruntime", "sklearn", "PIL"):

@@ -81,16 +81,26 @@ def _saturation_lines(result: SaturationResult) -> list[str]:
 
 
 def _score_lines(result: SparsityResult) -> list[str]:
+    scoring = result.scoring
+    drawn = f", mean of {scoring.forests:,} forests" if scoring.forests > 1 else ""
+    drawn += f", {scoring.shuffles:,} with shuffled labels" if scoring.shuffles else ""
     lines = [
         f"sparsity score of {printable(result.model)}",
         f"  on {_counted(result.rows, 'row')} of {_data(result)} in {result.classes} classes"
-        f" (rule {result.rule})",
+        f" (rule {scoring.rule}{drawn})",
     ]
+    columns = {
+        "alpha": "alpha",
+        **({"sd": "alpha_sd"} if scoring.forests > 1 else {}),
+        **({"shuffled": "alpha_shuffled"} if scoring.shuffles else {}),
+        **({"its sd": "alpha_shuffled_sd"} if scoring.shuffles > 1 else {}),
+        **({"ARI": "ari", "AMI": "ami", "FMI": "fmi"} if scoring.clusters else {}),
+    }
     rows = [
-        (layer.layer, layer.op_type, *map(_number, (layer.alpha, layer.ari, layer.ami, layer.fmi)))
+        (layer.layer, layer.op_type, *(_number(getattr(layer, name)) for name in columns.values()))
         for layer in result.layers
     ]
-    return [*lines, *_table(("layer", "operator", "alpha", "ARI", "AMI", "FMI"), rows)]
+    return [*lines, *_table(("layer", "operator", *columns), rows)]
 
 
 def _data(result: SaturationResult | SparsityResult) -> str:
