@@ -122,3 +122,22 @@ def test_any_number_of_layers_and_any_name_are_drawn_without_a_warning(count: in
     assert b"<svg" in sparsity_scores(table, model="m").render("svg")
     wide = pairs(min(count, 60), 2)
     assert b"<svg" in cka_heatmap(wide, models=("a" * 300, "b")).render("svg")
+
+
+def test_the_spread_of_forests_and_shuffled_labels_are_drawn_where_there_are_any() -> None:
+    table = layers(4).assign(alpha_sd=[0.1, 0.2, np.nan, 0.1], alpha_shuffled=[0.3, 0.4, 0.5, np.nan])
+    drawing = sparsity_scores(table, model="m")
+    score = drawing.figure.axes[0]
+    ends = np.array([bar[:, 0] for bar in score.collections[0].get_segments() if len(bar)])
+    np.testing.assert_allclose(ends[:, 1] - ends[:, 0], [0.2, 0.4, 0.2])
+    np.testing.assert_array_equal(score.get_lines()[1].get_xdata(), table["alpha_shuffled"])
+    assert "Bars: standard deviation of forests. Ticks: labels shuffled." in drawing.caption
+    plain = sparsity_scores(layers(4).assign(alpha_sd=np.nan, alpha_shuffled=np.nan), model="m")
+    assert len(plain.figure.axes[0].get_lines()) == 1
+    assert "Bars" not in plain.caption
+
+
+def test_without_clusters_there_is_one_panel() -> None:
+    drawing = sparsity_scores(layers(4).assign(ari=np.nan, ami=np.nan, fmi=np.nan), model="m")
+    assert len(drawing.figure.axes) == 1
+    assert "clusters" not in drawing.caption

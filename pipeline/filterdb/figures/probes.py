@@ -174,36 +174,68 @@ def sparsity_scores(table: pd.DataFrame, *, model: str, width: float = style.COL
     Parameters
     ----------
     table
-        One row a layer in the order of execution: ``layer``, ``alpha``, ``ari``, ``ami``, ``fmi``.
+        One row a layer in the order of execution: ``layer``, ``alpha``, ``ari``, ``ami``, ``fmi``; perhaps
+        ``alpha_sd`` and ``alpha_shuffled``.
     model
         What the model is called.
     width
         Of the figure, in inches.
     """
-    figure, (ax, other) = _layers(table, width, panels=2)
+    agreements = table[list(_AGREEMENTS)].to_numpy(np.float64)
+    clustered = not np.isnan(agreements).all()
+    figure, axes = _layers(table, width, panels=2 if clustered else 1)
     values = table["alpha"].to_numpy(np.float64)
-    places = np.arange(len(table))
-    ax.plot(values, places, "o-", color=style.ACCENT, markersize=3.4, linewidth=0.9)
-    _missing(ax, values)
-    for (name, title), mark, colour in zip(_AGREEMENTS.items(), _MARKS, _COLOURS, strict=True):
-        known = table[name].to_numpy(np.float64)
-        other.plot(known, places, mark, color=colour, markersize=2.4, alpha=0.9, label=title)
-    _missing(other, table[list(_AGREEMENTS)].to_numpy(np.float64).mean(axis=1))
-    other.set_xlim(min(-0.05, float(np.nanmin(table[list(_AGREEMENTS)].to_numpy(), initial=0)) - 0.02), 1.02)
-    other.set_xlabel("agreement with labels")
-    ax.set_xlabel("sparsity score alpha")
-    figure.legend(
-        handles=other.get_lines(), loc="outside upper right", ncols=3, handlelength=1.2, columnspacing=1.0
-    )
-    said = _said(values, "Higher: the labels are told by fewer, larger steps.")
+    explained = ["Higher: the labels are told by fewer, larger steps.", *_scores(axes[0], table, values)]
+    if clustered:
+        _agreements(axes[1], table, agreements)
+        figure.legend(
+            handles=axes[1].get_lines(),
+            loc="outside upper right",
+            ncols=3,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
+    said = _said(values, labels.joined(*explained))
     labels.note(figure, said)
+    clusters = (
+        ", and how far as many clusters as there are classes agree with the labels (adjusted Rand index,"
+        " adjusted mutual information, Fowlkes-Mallows index)"
+    )
     caption = labels.joined(
-        f"Sparsity score of {labels.counted(len(table), 'layer')} of {model}, in the order of execution, and "
-        "how far as many clusters as there are classes agree with the labels (adjusted Rand index, adjusted "
-        "mutual information, Fowlkes-Mallows index).",
+        f"Sparsity score of {labels.counted(len(table), 'layer')} of {model}, in the order of execution"
+        f"{clusters if clustered else ''}.",
         said,
     )
     return Drawing(figure, table.reset_index(drop=True), caption)
+
+
+def _scores(ax: Axes, table: pd.DataFrame, values: Any) -> list[str]:
+    """Draw scores, what forests differ by, and what shuffled labels give; say what is what."""
+    places, said = np.arange(len(table)), []
+    spread, shuffled = (
+        table.get(name, pd.Series(np.nan, table.index)).to_numpy(np.float64)
+        for name in ("alpha_sd", "alpha_shuffled")
+    )
+    ax.plot(values, places, "o-", color=style.ACCENT, markersize=3.4, linewidth=0.9)
+    if not np.isnan(spread).all():
+        ax.hlines(places, values - spread, values + spread, color=style.ACCENT, linewidth=2.2, alpha=0.45)
+        said.append("Bars: standard deviation of forests.")
+    if not np.isnan(shuffled).all():
+        ax.plot(shuffled, places, "|", color=style.MUTED, markersize=7)
+        said.append("Ticks: labels shuffled.")
+    _missing(ax, values)
+    ax.set_xlabel("sparsity score alpha")
+    return said
+
+
+def _agreements(ax: Axes, table: pd.DataFrame, values: Any) -> None:
+    places = np.arange(len(table))
+    for (name, title), mark, colour in zip(_AGREEMENTS.items(), _MARKS, _COLOURS, strict=True):
+        known = table[name].to_numpy(np.float64)
+        ax.plot(known, places, mark, color=colour, markersize=2.4, alpha=0.9, label=title)
+    _missing(ax, values.mean(axis=1))
+    ax.set_xlim(min(-0.05, float(np.nanmin(values, initial=0)) - 0.02), 1.02)
+    ax.set_xlabel("agreement with labels")
 
 
 def _layers(table: pd.DataFrame, width: float, *, panels: int = 1) -> tuple[Any, Sequence[Axes]]:

@@ -19,6 +19,7 @@ from filterdb.probe.data import Data, Source, open_data
 from filterdb.probe.layout import laid_out
 from filterdb.probe.options import Setup
 from filterdb.probe.pooling import needs_channels
+from filterdb.probe.rows import TRIALS, Rows, find_rows
 from filterdb.probe.runtime import Array, Runtime
 from filterdb.probe.select import choose, skip
 from filterdb.types import SkippedLayer
@@ -28,9 +29,6 @@ _PART: Final = 32
 
 _PART_BYTES: Final = 8 << 20
 """Bytes of data that go through a model at once where rows need not stay together."""
-
-_TRIALS: Final = (3, 2)
-"""Rows that a model is tried with: what counts rows counts both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Tap:
     position
         Its place among the chosen layers, in the order of execution.
     rows
-        Which axis of its result counts the rows of data.
+        Where its result has the rows of the data.
     shape
         What its activations are for one row of data.
     row_bytes
@@ -53,7 +51,7 @@ class Tap:
 
     layer: InnerLayer
     position: int
-    rows: int
+    rows: Rows
     shape: tuple[int, ...]
     row_bytes: int
 
@@ -174,15 +172,15 @@ class Activations:
             for layer in chosen
             if layer.tensor in runtime.unusable
         }
-        counts = (self._fixed,) if self._fixed else _TRIALS
+        counts = (self._fixed,) if self._fixed else TRIALS
         tensors = [layer.tensor for layer in usable]
         tried = [runtime.run(self.source.read(self._first_rows(count)), tensors) for count in counts]
         taps: list[Tap] = []
         for place, layer in enumerate(usable):
             value = tried[0][place]
-            axis = _row_axis([values[place].shape for values in tried], counts, layer)
-            rows = None if axis is None else _by_row(value, layer, axis)
-            if rows is None or axis is None:
+            found = find_rows([values[place] for values in tried], counts, layer.axes)
+            rows = None if found is None else found.first(value)
+            if found is None or rows is None:
                 shape = f"of the shape {list(value.shape)}" if value.ndim else "a single number"
                 refused[layer.name] = f"its result is {shape} for {counts[0]} rows of data"
             elif rows.size == 0:
@@ -194,7 +192,7 @@ class Activations:
                 )
             else:
                 size = rows.itemsize * math.prod(rows.shape[1:])
-                taps.append(Tap(layer, len(taps), axis, rows.shape[1:], size))
+                taps.append(Tap(layer, len(taps), found, rows.shape[1:], size))
         named = [layer for layer in chosen if layer.name in refused]
         return tuple(taps), tuple(skip(layer, refused[layer.name]) for layer in named)
 
@@ -279,7 +277,7 @@ class Reader:
             padded = np.concatenate([part, np.repeat(part[-1:], missing)])
             for place, value in enumerate(self._runtime.run(self._source.read(padded), tensors)):
                 tap = self.taps[place]
-                by_row = _by_row(value, tap.layer, tap.rows)
+                by_row = tap.rows.first(value)
                 if by_row.shape != (len(padded), *tap.shape):
                     raise self._changed(tap, value)
                 parts[place].append(by_row[: len(part)])
@@ -342,33 +340,3 @@ def batches(rows: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
 def _fixed_rows(runtime: Runtime) -> int | None:
     # What follows the first input may be states, or sizes, that do not count rows.
     return next((port.shape[0] for port in runtime.inputs if port.shape), None) or None
-
-
-def _row_axis(shapes: Sequence[tuple[int, ...]], counts: Sequence[int], layer: InnerLayer) -> int | None:
-    """Return the axis that counts the rows of data: the first, or the only other one, as in steps x rows."""
-    if len({len(shape) for shape in shapes}) != 1:
-        return None
-    recurrent = layer.axes == "recurrent" and len(shapes[0]) in (3, 4)
-    found = [
-        axis
-        for axis in range(len(shapes[0]))
-        if all(shape[axis] == count for shape, count in zip(shapes, counts, strict=True))
-    ]
-    if recurrent:
-        return 0 if len(shapes[0]) - 2 in found else None
-    sure = layer.axes == "time_major" or len(counts) > 1
-    others = {tuple(np.delete(shape, found)) for shape in shapes}
-    if len(others) != 1 or not found:
-        return None
-    return 0 if found[0] == 0 else found[0] if len(found) == 1 and sure else None
-
-
-def _by_row(value: Array, layer: InnerLayer, axis: int) -> Array:
-    """Return activations with the rows first; a recurrent layer has its time and directions before them."""
-    if layer.axes == "recurrent" and value.ndim == 4:
-        steps, directions, rows, width = value.shape
-        return value.transpose(2, 0, 1, 3).reshape(rows, steps, directions * width)
-    if layer.axes == "recurrent" and value.ndim == 3:
-        directions, rows, width = value.shape
-        return value.transpose(1, 0, 2).reshape(rows, directions * width)
-    return np.moveaxis(value, axis, 0) if axis else value
