@@ -352,7 +352,7 @@ def test_unknown_fields_and_groups_do_not_disturb(tmp_path: Path) -> None:
         assert read_layers(path)[0].n_filters == 256
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4),
     large=st.sampled_from([0, 1, 64, 500, 4096]),

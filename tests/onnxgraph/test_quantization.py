@@ -206,7 +206,7 @@ def test_a_scale_that_is_a_graph_input_costs_the_layer(tmp_path: Path) -> None:
     assert record.kernels == {}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     bits=st.integers(1, 8),
     signed=st.booleans(),

@@ -331,7 +331,7 @@ def test_a_net_without_3x3_kernels_has_counts_but_no_records(tmp_path: Path) -> 
     assert record.total_filters == 24
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_depths_are_those_of_a_plain_recursion(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 25))

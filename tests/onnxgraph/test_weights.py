@@ -868,7 +868,7 @@ def test_the_work_for_one_weight_is_bounded(tmp_path: Path) -> None:
     assert "takes more than" in record.skipped[0].reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     perms=st.lists(st.permutations(range(4)), max_size=4),

@@ -43,7 +43,7 @@ def basis() -> Basis:
 
 
 @given(seed=seeds, power=st.integers(-60, 60))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_power_of_two_leaves_coefficients_bit_for_bit(basis: Basis, seed: int, power: int) -> None:
     filters = filters_of("random", 12, seed=seed)
     moved = np.ldexp(filters, power)
@@ -51,7 +51,7 @@ def test_a_power_of_two_leaves_coefficients_bit_for_bit(basis: Basis, seed: int,
 
 
 @given(seed=seeds, factor=st.floats(1e-15, 1e15))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_any_factor_leaves_coefficients_to_the_rounding_of_float32(
     basis: Basis, seed: int, factor: float
 ) -> None:
@@ -69,13 +69,13 @@ def test_the_coefficients_that_are_counted_equal_their_definition(basis: Basis) 
 
 
 @given(weight=arrays(np.float32, (4, 3, 3, 3), elements=values))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_metrics_of_whatever_values_stay_in_their_ranges(weight: np.ndarray) -> None:
     assert_in_range(layer_quality(weight.reshape(-1, 9), out_channels=4), 12)
 
 
 @given(kind=kinds, seed=seeds, n=st.sampled_from([1, 2, 3, 24, 600]), out=st.sampled_from([1, 0, -1]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_metrics_of_every_kind_stay_in_their_ranges(kind: str, seed: int, n: int, out: int) -> None:
     out_channels = {1: 1, 0: n, -1: n // 2 if n % 2 == 0 else 1}[out]
     found = layer_quality(filters_of(kind, n, seed=seed), out_channels=out_channels)
@@ -103,7 +103,7 @@ def assert_in_range(found: dict[str, float | int | str], n: int) -> None:
 
 
 @given(seed=seeds, sizes=st.lists(st.integers(1, 700), min_size=2, max_size=6), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_merged_rows_of_the_cube_equal_a_measurement_of_their_filters(
     seed: int, sizes: list[int], data: st.DataObject
 ) -> None:
@@ -138,7 +138,7 @@ def test_merged_rows_of_the_cube_equal_a_measurement_of_their_filters(
 
 
 @given(seed=seeds, sizes=st.lists(st.integers(0, 3), min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_empty_records_add_nothing_to_moments(seed: int, sizes: list[int]) -> None:
     filters = filters_of("random", max(1, sum(sizes)), seed=seed)
     parts = np.split(filters[: sum(sizes)], np.cumsum(sizes)[:-1])

@@ -36,7 +36,7 @@ from properties.data_sets import (
 )
 
 # A smaller example of many files says no more than the first, and takes minutes to find.
-few = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+few = settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def test_a_merge_of_a_file_with_itself_is_the_file(whole: Path, tmp_path: Path) 
     assert (tmp_path / "m.h5").read_bytes() == whole.read_bytes()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_a_merge_of_any_partition_by_models_is_the_whole(
     data: st.DataObject, whole: Path, tmp_path_factory: pytest.TempPathFactory

@@ -70,7 +70,7 @@ DEPTHS = st.floats(0, 1) | st.sampled_from([i / 10 for i in range(11)])
 
 
 @given(depths=st.lists(DEPTHS, min_size=2, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_depths_fall_where_pandas_cut_puts_them(depths: list[float]) -> None:
     frame = pd.DataFrame({"conv_depth_norm": depths})
     cut = pd.cut(np.array(depths), np.linspace(0, 1, 11), include_lowest=True).codes
@@ -262,7 +262,7 @@ CELLS = {
     by=st.sampled_from(["text", "number", "flag", "number > 0", "number * 2", "text in ('a', 'b') or flag"]),
     with_=st.sampled_from([None, "text", "number", "flag"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @pytest.mark.filterwarnings("ignore::filterdb.errors.UnseenValueWarning")
 def test_groups_partition_the_records_that_have_values(
     rows: list[dict[str, Any]], by: str, with_: str | None
@@ -285,7 +285,7 @@ def test_groups_partition_the_records_that_have_values(
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=80))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_equal_numbers_share_a_group_and_larger_ones_come_later(values: list[float]) -> None:
     frame = pd.DataFrame({"x": values})
     if len(set(values)) < 2:

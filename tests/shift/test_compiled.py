@@ -32,7 +32,7 @@ def compared(p: np.ndarray, q: np.ndarray, order: list[int], gap: int) -> float:
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 2, 0]])
 @given(bins=st.integers(1, 80), seed=st.integers(0, 1 << 32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neighbours_in_memory_change_no_bit(order: list[int], bins: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     p, q = rng.integers(0, 900, (2, bins)).astype(np.float64) + (np.arange(bins) == 0)

@@ -24,7 +24,7 @@ RECORDS = filters_of(SIZES)
 
 
 @given(chosen=st.lists(st.booleans(), min_size=len(SIZES), max_size=len(SIZES)).filter(any))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_basis_of_any_records_is_the_pca_of_their_filters_alone(chosen: list[bool]) -> None:
     filters = np.concatenate([one for one, keep in zip(RECORDS, chosen, strict=True) if keep])
     if len(filters) < 10:
@@ -89,7 +89,7 @@ def test_the_statistics_come_back_out_of_the_cube() -> None:
 
 
 @given(seed=st.integers(0, 10_000), bins=st.integers(2, 200), policy=st.sampled_from(["paper", "fixed"]))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_coordinates_survive_a_file_to_the_last_bit(seed: int, bins: int, policy: str) -> None:
     before = fitted(filters_of((30,), seed), policy, bins)
     after = CoordinateSystem.from_json(json.loads(json.dumps(before.to_json())))

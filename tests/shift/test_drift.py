@@ -141,7 +141,7 @@ cells = st.integers(0, 1000)
     by=st.sampled_from(["paper", "jensen_shannon", "wasserstein"]),
     memory=st.integers(1, 9000),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_crossing_a_set_with_itself_is_its_matrix(data: st.DataObject, by: str, memory: int) -> None:
     rng = np.random.default_rng(data.draw(cells))
     counts = rng.integers(0, 9, (data.draw(st.integers(0, 5)), 3, 6)) + np.eye(6, dtype=int)[0]

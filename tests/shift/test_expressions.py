@@ -434,7 +434,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, text=truths() | numbers())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_expressions_agree_with_python_one_record_at_a_time(rows: list[dict[str, Any]], text: str) -> None:
     table = pd.DataFrame(rows).astype({"x": "float64", "y": "float64", "t": "str", "u": "str"})
     try:
@@ -463,7 +463,7 @@ TOKENS = st.sampled_from(
 @given(
     text=st.lists(TOKENS, max_size=12).map("".join) | st.lists(TOKENS, max_size=12).map(" ".join) | st.text()
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_random_tokens_give_a_series_or_an_error_of_ours(text: str) -> None:
     try:
         result = evaluate(text, frame())

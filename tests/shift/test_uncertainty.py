@@ -259,7 +259,7 @@ def test_holm_is_the_textbook_example() -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), make=st.sampled_from([between, within]))
 def test_a_table_of_any_data_holds_together(seed: int, make: Any) -> None:
     found = run(make(seed))

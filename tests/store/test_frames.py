@@ -53,7 +53,7 @@ def test_odd_text_comes_back_as_it_was(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(theirs, frame)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cells=st.lists(CELLS | st.none(), min_size=1, max_size=20))
 def test_any_clean_text_comes_back(cells: list[str | None], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("frame") / "a.h5"

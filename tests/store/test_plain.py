@@ -80,7 +80,7 @@ def test_any_rows_are_those_that_hdf5_reads(make: Make, tmp_path: Path) -> None:
         plain = PlainRows.of(file["filter"])
         assert plain is not None
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=60)
         @given(bounds=st.lists(st.integers(0, ROWS), min_size=2, max_size=2, unique=True))
         def check(bounds: list[int]) -> None:
             rows = RowRange(*sorted(bounds))

@@ -171,7 +171,7 @@ def test_the_models_are_summed_up(path: Path) -> None:
     assert list(models.columns) == [*schema.MODELS, *schema.METADATA]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(start=st.integers(0, len(ZOO.filters) - 1), length=st.integers(1, len(ZOO.filters)))
 def test_any_rows_are_float32_whatever_they_are_in_the_file(path: Path, start: int, length: int) -> None:
     rows = RowRange(start, min(start + length, len(ZOO.filters)))

@@ -34,7 +34,6 @@ def old_names(data: bytes) -> bytes:
     return data.replace(bytes([len(new)]) + new, bytes([len(old)]) + old).replace(new, old)
 
 
-@settings(deadline=None)
 @given(array=ARRAYS, protocol=st.integers(0, 3), fortran=st.booleans(), old=st.booleans())
 def test_arrays_come_back_from_every_numpy_and_protocol(
     array: np.ndarray, protocol: int, fortran: bool, old: bool
@@ -199,7 +198,7 @@ def test_a_pickle_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) 
         read(pickle.dumps(np.array(["a" * 100], object), 2))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_pickle_gives_an_array_or_an_error_of_ours(data: st.DataObject) -> None:
     good = bytearray(pickle.dumps(np.array(["a", 1.5, None, "bb"], object), data.draw(st.integers(0, 5))))

@@ -37,7 +37,7 @@ def test_attributes_kernel_and_counts_are_at_hand(path: Path) -> None:
         assert len(file.content_hash) == 64
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(start=st.integers(0, ROWS - 1), length=st.integers(1, ROWS))
 def test_any_rows_are_those_that_were_written(path: Path, start: int, length: int) -> None:
     rows = RowRange(start, min(start + length, ROWS))
@@ -45,7 +45,7 @@ def test_any_rows_are_those_that_were_written(path: Path, start: int, length: in
         assert np.array_equal(file.read(rows), LONG.filters[rows.slice])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(start=st.integers(0, ROWS - 2), stop=st.integers(1, ROWS), height=st.integers(1_000, ROWS + 10))
 def test_blocks_of_any_height_are_the_same_rows(path: Path, start: int, stop: int, height: int) -> None:
     rows = RowRange(start, max(stop, start + 1))

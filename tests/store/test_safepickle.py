@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from filterdb.errors import CorruptDataError, StoreError, UnsafeFileError
@@ -30,7 +30,6 @@ class Call:
         return self.call
 
 
-@settings(deadline=None)
 @given(value=PLAIN, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_data_comes_back_from_every_protocol(value: object, protocol: int) -> None:
     assert safepickle.loads(pickle.dumps(value, protocol), where="x") == value
@@ -102,7 +101,6 @@ def test_a_pickle_that_is_too_large_is_refused() -> None:
         safepickle.loads(b"N." * (safepickle.MAX_BYTES // 2 + 1), where="x")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_random_bytes_give_plain_data_or_an_error_of_ours(data: bytes) -> None:
     with contextlib.suppress(StoreError):

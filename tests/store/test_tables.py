@@ -104,13 +104,13 @@ def assert_same(left: Tables, right: Tables) -> None:
         pd.testing.assert_frame_equal(right.by_name()[name], frame)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(zoos())
 def test_tables_survive_records_and_back(case: Case) -> None:
     assert_same(case.tables, rebuilt(case.tables))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(case=zoos())
 def test_tables_survive_the_file(case: Case, tmp_path_factory: pytest.TempPathFactory) -> None:
     if not len(case.tables.meta):

@@ -54,7 +54,7 @@ def test_a_good_file_raises_no_alarm(compression: str | None, tmp_path: Path) ->
         assert verify(case.write(tmp_path / f"{number}.h5", compression=compression)) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(place=st.floats(0, 1, exclude_max=True), chunk=st.integers(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_anywhere_in_the_filters_is_caught(
     long_file: Path, place: float, chunk: int, bit: int

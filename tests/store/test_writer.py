@@ -156,7 +156,7 @@ def test_a_huge_kernel_can_be_written_and_read(tmp_path: Path) -> None:
         assert np.array_equal(np.concatenate([block.copy() for block in file.blocks()]), filters)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts=st.lists(st.integers(0, 70_001), max_size=8).map(sorted))
 def test_blocks_of_any_height_give_the_same_file(
     cuts: list[int], tmp_path_factory: pytest.TempPathFactory
