@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper
 
 from filterdb.errors import UsageError
 from filterdb.probe import cka, saturation, sparsity
+from filterdb.probe.data import Arrays
 from filterdb.probe.runtime import Runtime
 from filterdb.testing import graph_of, model_of, random_weight, tensor
 from in_process import call
@@ -291,3 +293,20 @@ def test_the_score_takes_the_steps_that_are_asked_for(
     labels = np.arange(ROWS) % 3
     (layer,) = sparsity(path, data=DATA, labels=labels, layers=["y"], clusters=False, **options).layers
     assert layer.features == width
+
+
+@pytest.mark.parametrize("probe", [saturation, sparsity, cka])
+def test_every_row_is_read_once_after_it_has_been_tried(tmp_path: Path, probe: Callable[..., object]) -> None:
+    """To read a row may be to decode an image."""
+    path = model(tmp_path / "m.onnx", CONV, ("Relu", ["c"], "y", {}))
+    given = {"labels": np.arange(ROWS) % 3} if probe is sparsity else {}
+    seen: list[int] = []
+    read = Arrays.read
+
+    def counted(self: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(len(rows))
+        return read(self, rows)
+
+    with mock.patch.object(Arrays, "read", counted):
+        probe(path, data=DATA, kind="all", batch=4, **given)
+    assert seen == [3, 2, 4, 4, 4]

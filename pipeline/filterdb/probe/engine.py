@@ -174,7 +174,9 @@ class Activations:
         }
         counts = (self._fixed,) if self._fixed else TRIALS
         tensors = [layer.tensor for layer in usable]
-        tried = [runtime.run(self.source.read(self._first_rows(count)), tensors) for count in counts]
+        feeds = [self.source.read(self._first_rows(count)) for count in counts]
+        tried = [runtime.run(feed, tensors) for feed in feeds]
+        self._row_bytes = sum(array.nbytes for array in feeds[0].values()) // counts[0]
         taps: list[Tap] = []
         for place, layer in enumerate(usable):
             value = tried[0][place]
@@ -210,8 +212,7 @@ class Activations:
         if not self._by_row:
             return rows
         # Known of the model and its data alone, as whether rows may go apart: so are the last bits of values.
-        size = sum(array.nbytes for array in self.source.read(self._first_rows(1)).values())
-        return max(1, min(rows, _PART_BYTES // max(1, size)))
+        return max(1, min(rows, _PART_BYTES // max(1, self._row_bytes)))
 
     @property
     def _by_row(self) -> bool:

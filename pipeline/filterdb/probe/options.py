@@ -143,7 +143,7 @@ class Setup:
     @classmethod
     def of(cls, layers: Sequence[str], options: Options) -> Self:
         """Return the setup that keyword arguments ask for."""
-        names = _names(layers)
+        names = names_of(layers)
         unknown = sorted(set(options) - set(Options.__annotations__))
         if unknown:
             close = nearest(unknown[0], Options.__annotations__)
@@ -214,7 +214,7 @@ class Setup:
         return parts[0], parts[1]
 
 
-def _names(layers: Any) -> tuple[str, ...]:
+def names_of(layers: Any) -> tuple[str, ...]:
     """Return names of layers, of which a single one may stand alone."""
     given = [layers] if isinstance(layers, str) else [] if layers is None else layers
     names = tuple(given) if isinstance(given, Iterable) else (given,)

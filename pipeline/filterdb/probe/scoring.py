@@ -203,14 +203,14 @@ class Scores:
         rows, size = self._activations.rows, self._setup.batch
         reader = self._activations.open(taps)
         kept = {tap.position: np.empty((len(rows), self._width(tap)), np.float32) for tap in taps}
-        start = 0
+        how, start = self._scoring, 0
         for batch in batches(rows, size):
-            for part in batches(batch, self._activations.at_once()):
-                for tap, values in reader.read(part):
-                    how = self._scoring
-                    features = pooled(values, tap.layer.axes, how.pooling, how.steps)
-                    kept[tap.position][start : start + len(part)] = features
-                start += len(part)
+            for layers in reader.parts(batch):
+                for tap, values in layers:
+                    kept[tap.position][start : start + len(values)] = pooled(
+                        values, tap.layer.axes, how.pooling, how.steps
+                    )
+                start += len(values)
         return kept
 
     def _too_large(self, tap: Tap) -> LayerScore:

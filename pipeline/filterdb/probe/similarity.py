@@ -19,7 +19,7 @@ from filterdb.onnxgraph.probing import open_inside
 from filterdb.probe.data import Data, require_images
 from filterdb.probe.engine import Activations, Workers, batches
 from filterdb.probe.grams import Grams, Own, Sums, bytes_each
-from filterdb.probe.options import Options, Setup, require_path
+from filterdb.probe.options import Options, Setup, names_of, require_path
 from filterdb.probe.results import mean_of
 from filterdb.types import SkippedLayer
 
@@ -236,18 +236,17 @@ def cka(
     setup = checked(layers, **options)
     for name, model in (("a", a), *([] if b is None else [("b", b)])):
         require_path(name, model)
+    theirs_b = None if layers_b is None else names_of(layers_b)
     with threadpool_limits(1, "blas"):
         first = Activations(open_inside(a), data, setup)
-        if isinstance(layers_b, str):
-            layers_b = (layers_b,)
-        same = _same(a, b) and data_b is None and (layers_b is None or tuple(layers_b) == setup.layers)
+        same = _same(a, b) and data_b is None and theirs_b in (None, setup.layers)
         second = first
         if not same:
             theirs = data if data_b is None else data_b
-            second = Activations(open_inside(a if b is None else b), theirs, setup, layers=layers_b)
+            second = Activations(open_inside(a if b is None else b), theirs, setup, layers=theirs_b)
         require_images(setup, first.source, second.source)
         found = _compare(first, second, setup, shuffle=shuffle)
-    return replace(found, settings=setup.facts(layers_b=layers_b, shuffle=shuffle))
+    return replace(found, settings=setup.facts(layers_b=theirs_b, shuffle=shuffle))
 
 
 def checked(layers: Sequence[str], **options: Unpack[Options]) -> Setup:
